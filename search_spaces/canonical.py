@@ -1,0 +1,34 @@
+"""Canonical JSON, and the digests that identify everything tombola makes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def canonical_json(value: Any) -> str:
+    """The one text that stands for `value`: keys sorted, no spaces, `None` entries of mappings left out.
+
+    Leaving `None` out lets a later version add an optional setting without changing any existing key.
+
+    Raises:
+        ValueError: if a float is NaN or infinite.
+    """
+    return json.dumps(
+        _without_none(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON of `value`, as 64 hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value]
+    return value

@@ -1,0 +1,97 @@
+"""Reading a sweep from its YAML file, with every mistake told in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from search_spaces.sweep import Sweep
+
+
+class SweepError(ValueError):
+    """A sweep file that cannot be used; the message names the file, the field and what is allowed there."""
+
+
+def load_sweep(path: str | Path) -> Sweep:
+    """The sweep in a YAML file, checked down to its trials, with its plugins imported.
+
+    Raises:
+        SweepError: if the file is missing, is no sweep, or asks for something unknown or impossible.
+    """
+    values = _read(Path(path))
+    try:
+        _import_plugins(values.get("plugins"))
+        sweep = Sweep.model_validate(values)
+        sweep.trials()
+    except ValidationError as error:
+        raise SweepError(f"{path}: {sentence(error)}") from error
+    except ValueError as error:
+        raise SweepError(f"{path}: {error}") from error
+    return sweep
+
+
+def sentence(error: ValidationError) -> str:
+    """The first problem of a validation error: the field it lies in, and what is wrong there."""
+    field, message = next(_problems(error))
+    return f"{field}: {message}" if field else message
+
+
+def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
+    for problem in error.errors():
+        field = ".".join(str(step) for step in problem["loc"])
+        cause = problem.get("ctx", {}).get("error")
+        if isinstance(cause, ValidationError):
+            for inner, message in _problems(cause):
+                yield f"{field}.{inner}" if inner else field, message
+        elif problem["type"] == "missing":
+            yield field, "is missing"
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            shown = repr(problem["input"])
+            yield field, message if cause else f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}"
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SweepError(f"{path}: is not UTF-8 text") from error
+    except OSError as error:
+        raise SweepError(f"{path}: cannot be read: {error.strerror}") from error
+    try:
+        values = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader that also refuses repeated keys
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise SweepError(f"{path}{where}: is not plain YAML: {getattr(error, 'problem', error)}") from error
+    if not isinstance(values, Mapping):
+        raise SweepError(f"{path}: is no mapping of keys such as name, models and methods")
+    return values
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe subset, in which a key that stands twice in one mapping is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _import_plugins(names: Any) -> None:
+    if names is None:
+        return
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("plugins: must be a list of importable module names")
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ValueError(f"plugins: cannot import {name!r}: {error}") from error

@@ -1,0 +1,41 @@
+"""The models that a sweep can name, and their options."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SerializeAsAny
+
+from search_spaces.spec import NamedSpec, Registry
+
+
+class ModelSpec(NamedSpec):
+    """A generative model: `width` is that of its layer nearest the image, `latent` the size of its code."""
+
+    width: int = Field(gt=0)
+    latent: int = Field(default=32, gt=0)
+
+
+models: Registry[ModelSpec] = Registry("model", ModelSpec)
+AnyModel = Annotated[SerializeAsAny[ModelSpec], BeforeValidator(models.parse)]
+
+
+@models.register
+class LinearAutoencoder(ModelSpec):
+    name: Literal["linear_autoencoder"] = "linear_autoencoder"
+    width: int = Field(default=128, gt=0)
+
+
+@models.register
+class VAE(ModelSpec):
+    """`beta` weighs the KL term (Higgins et al. 2017)."""
+
+    name: Literal["vae"] = "vae"
+    width: int = Field(default=64, gt=0)
+    beta: float = Field(default=1.0, ge=0)
+
+
+@models.register
+class DCGAN(ModelSpec):
+    name: Literal["dcgan"] = "dcgan"
+    width: int = Field(default=128, gt=0)

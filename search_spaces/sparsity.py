@@ -1,0 +1,52 @@
+"""Sparsities, and the grid of pruning rounds that they are named by."""
+
+from __future__ import annotations
+
+import math
+
+GRID_RATE = 0.2
+"""Share of the remaining weights that one round of the grid removes (Kalibhat et al. 2021)."""
+
+_DIGITS = 12
+_SNAP = 1e-9
+
+
+def density_after(rounds: int, rate: float = GRID_RATE) -> float:
+    """Density `(1 - rate)^rounds`, rounded to the 12 digits that keys are made of."""
+    return round((1.0 - rate) ** rounds, _DIGITS)
+
+
+def sparsity_after(rounds: int) -> float:
+    """Sparsity after a number of rounds of the grid: 0.2, 0.36, 0.488, ..."""
+    return round(1.0 - density_after(rounds), _DIGITS)
+
+
+def snapped(sparsity: float) -> float:
+    """`sparsity` rounded to 12 digits; within 1e-9 of a round of the grid it is that round.
+
+    Raises:
+        ValueError: if it lies outside [0, 1).
+    """
+    if not 0.0 <= sparsity < 1.0:
+        hint = f"; write {sparsity / 100:g} for {sparsity:g} %" if 1.0 <= sparsity < 100.0 else ""
+        raise ValueError(f"sparsity {sparsity:g} is outside [0, 1){hint}")
+    rounds = round(math.log(1.0 - sparsity) / math.log(1.0 - GRID_RATE))
+    on_grid = sparsity_after(rounds)
+    return on_grid if abs(sparsity - on_grid) <= _SNAP else round(sparsity + 0.0, _DIGITS)
+
+
+def density_of(sparsity: float) -> float:
+    """The density that belongs to a sparsity, to the 12 digits that keys are made of."""
+    return round(1.0 - sparsity, _DIGITS)
+
+
+def geometric(target: float, rate: float) -> list[float]:
+    """Densities of the rounds from dense down to density `target`, the last one exactly `target`.
+
+    Every round removes the share `rate` of what is left; the last may remove less. Targets on one grid
+    therefore share all of their rounds, whichever of them was asked for first.
+    """
+    densities: list[float] = []
+    while (density := density_after(len(densities) + 1, rate)) > target + _SNAP:
+        densities.append(density)
+    return [*densities, target] if target < 1.0 else []

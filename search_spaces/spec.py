@@ -1,0 +1,69 @@
+"""The base of every part of a sweep, and the registries that names in a sweep are looked up in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+
+class Spec(BaseModel):
+    """A frozen, hashable piece of a sweep that knows only its declared keys and only finite numbers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            for key in value:
+                if key not in cls.model_fields:
+                    raise ValueError(f"unknown key {key!r}; allowed: {', '.join(sorted(cls.model_fields))}")
+        return value
+
+
+class NamedSpec(Spec):
+    """A spec that a sweep chooses by name; the default of `name` is the name it is registered under."""
+
+    name: str
+
+
+S = TypeVar("S", bound=NamedSpec)
+
+
+class Registry(Generic[S]):
+    """Names that a sweep may use for one noun ('model', 'data set', 'method'), and what options each has."""
+
+    def __init__(self, noun: str, base: type[S]) -> None:
+        self.noun = noun
+        self.base = base
+        self._specs: dict[str, type[S]] = {}
+
+    def register(self, spec: type[S]) -> type[S]:
+        """Class decorator that makes `spec` known under the default of its field `name`."""
+        name = spec.model_fields["name"].default
+        assert isinstance(name, str), f"{spec.__name__} has no default name"
+        assert name not in self._specs, f"two specs of a {self.noun} are named {name!r}"
+        self._specs[name] = spec
+        return spec
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._specs)
+
+    def parse(self, value: Any) -> S:
+        """The spec for `value`: a spec already, a bare name, or a mapping with a name and options.
+
+        Raises:
+            ValueError: for an unknown name, or for options that the named spec does not take.
+        """
+        if isinstance(value, self.base):
+            return value
+        options = {"name": value} if isinstance(value, str) else value
+        if not isinstance(options, Mapping) or not isinstance(options.get("name"), str):
+            raise ValueError(f"a {self.noun} is a name or a mapping with a name; known: {', '.join(self.names)}")
+        spec = self._specs.get(options["name"])
+        if spec is None:
+            raise ValueError(f"unknown {self.noun} {options['name']!r}; known: {', '.join(self.names)}")
+        return spec.model_validate(options)

@@ -1,0 +1,180 @@
+"""A sweep: the axes of an experiment, and the trials that they span."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from search_spaces.datasets import AnyDataset
+from search_spaces.matching import checked_condition, matches
+from search_spaces.methods import AnyMethod
+from search_spaces.models import AnyModel
+from search_spaces.sparsity import snapped, sparsity_after
+from search_spaces.spec import Spec
+from search_spaces.trial import Seed, Settings, Trial
+
+
+def _sparsities(value: Any) -> Any:
+    """Numbers, and `rounds: n` for the sparsities after 1 to n rounds of the grid, in one flat list."""
+    entries = value if isinstance(value, list | tuple) else [value]
+    return [sparsity for entry in entries for sparsity in _expanded(entry)]
+
+
+def _expanded(entry: Any) -> list[Any]:
+    if not isinstance(entry, Mapping):
+        return [entry]
+    rounds = entry.get("rounds")
+    if set(entry) != {"rounds"} or type(rounds) is not int or not 1 <= rounds <= 100:
+        raise ValueError("a sparsity is a number in [0, 1), or `rounds: n` with n from 1 to 100")
+    return [sparsity_after(k) for k in range(1, rounds + 1)]
+
+
+def _seeds(value: Any) -> Any:
+    """A list of seeds, or a number n for the seeds 0 to n-1; a bare number in the list seeds everything."""
+    if type(value) is int:
+        if value < 1:
+            raise ValueError(f"{value} is not a number of seeds; give at least 1")
+        value = list(range(value))
+    if not isinstance(value, list | tuple):
+        raise ValueError("must be a number of seeds, or a list of seeds")
+    return [{"init": seed, "order": seed} if type(seed) is int else seed for seed in value]
+
+
+class Override(Spec):
+    """Settings for the trials that match, such as `where: {model: vae}` and `set: {recipe.lr: 1e-3}`."""
+
+    where: Annotated[dict[str, Any], BeforeValidator(checked_condition)]
+    set: dict[str, Any]
+
+
+class Sweep(Settings):
+    """Everything that a sweep file says. `trials()` is what it means."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    plugins: tuple[str, ...] = ()
+    models: tuple[AnyModel, ...] = Field(min_length=1)
+    datasets: tuple[AnyDataset, ...] = Field(min_length=1)
+    methods: tuple[AnyMethod, ...] = Field(min_length=1)
+    sparsities: Annotated[tuple[float, ...], BeforeValidator(_sparsities)] = ()
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seeds)] = Field(min_length=1)
+    overrides: tuple[Override, ...] = ()
+    exclude: tuple[Annotated[dict[str, Any], BeforeValidator(checked_condition)], ...] = ()
+
+    @field_validator("sparsities", mode="after")
+    @classmethod
+    def _on_grid(cls, sparsities: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(snapped(sparsity) for sparsity in sparsities)
+
+    def trials(self) -> tuple[Trial, ...]:
+        """The distinct trials of the sweep, in the order of its file.
+
+        Raises:
+            ValueError: if two trials are the same, a condition matches nothing, a method lacks a sparsity, or a
+                rewind epoch leaves nothing to train.
+        """
+        settings = _SettingsByTrial(self)
+        trials = tuple(
+            Trial.model_construct(
+                model=model,
+                dataset=dataset,
+                method=method.rewound(chosen.rewind),
+                sparsity=sparsity,
+                seed=seed,
+                recipe=chosen.recipe,
+                epochs=chosen.epochs,
+                evaluation=chosen.evaluation,
+                resources=chosen.resources,
+                checkpoint_every=chosen.checkpoint_every,
+                plugins=self.plugins,
+            )
+            for model, dataset, method, sparsity, seed in self._points()
+            if (chosen := settings.of(model, dataset, method, sparsity, seed)) is not None
+        )
+        settings.check_all_matched()
+        _check_rewind(trials)
+        _check_distinct(trials)
+        if not trials:
+            raise ValueError("exclude: nothing is left of the sweep")
+        return trials
+
+    def _points(self) -> Iterator[tuple[Any, Any, Any, float, Seed]]:
+        for model, dataset, method in product(self.models, self.datasets, self.methods):
+            if method.sparse and not self.sparsities:
+                raise ValueError(f"sparsities: method {method.name!r} needs at least one")
+            sparsities = self.sparsities if method.sparse else (0.0,)
+            for sparsity, seed in product(sparsities, self.seeds):
+                yield model, dataset, method, sparsity, seed
+
+
+class _SettingsByTrial:
+    """The settings of each trial: the sweep's own, changed by every override that matches, in order."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self._sweep = sweep
+        self._base = sweep.model_dump(include=set(Settings.model_fields))
+        self._cache: dict[tuple[int, ...], Settings] = {}
+        self._idle = {f"overrides.{i}.where" for i in range(len(sweep.overrides))}
+        self._idle |= {f"exclude.{i}" for i in range(len(sweep.exclude))}
+        self._of()
+
+    def of(self, model: Spec, dataset: Spec, method: Spec, sparsity: float, seed: Seed) -> Settings | None:
+        """The settings of one trial, or None if it is excluded."""
+        if not self._sweep.overrides and not self._sweep.exclude:
+            return self._of()
+        axes = (model, dataset, method, sparsity, seed)
+        names = ("model", "dataset", "method", "sparsity", "seed")
+        fields = {n: a.model_dump() if isinstance(a, Spec) else a for n, a in zip(names, axes, strict=True)}
+        excluded = self._matching("exclude.{}", self._sweep.exclude, fields)
+        matched = self._matching("overrides.{}.where", [o.where for o in self._sweep.overrides], fields)
+        return None if excluded else self._of(*matched)
+
+    def check_all_matched(self) -> None:
+        if self._idle:
+            raise ValueError(f"{min(self._idle)}: matches no trial of this sweep")
+
+    def _matching(self, label: str, conditions: Any, fields: Mapping[str, Any]) -> list[int]:
+        found = [i for i, condition in enumerate(conditions) if matches(condition, fields)]
+        self._idle -= {label.format(i) for i in found}
+        return found
+
+    def _of(self, *overrides: int) -> Settings:
+        if overrides not in self._cache:
+            values = self._base
+            for i in overrides:
+                for path, value in self._sweep.overrides[i].set.items():
+                    values = _with(values, path.split("."), value, f"overrides.{i}.set: unknown setting {path!r}")
+            self._cache[overrides] = Settings.model_validate(values)
+        return self._cache[overrides]
+
+
+def _with(values: Mapping[str, Any], path: list[str], value: Any, problem: str) -> dict[str, Any]:
+    head, *rest = path
+    if head not in values:
+        raise ValueError(f"{problem}; allowed here: {', '.join(sorted(values))}")
+    if rest and not isinstance(values[head], Mapping):
+        raise ValueError(f"{problem}; {head!r} has no parts")
+    return {**values, head: _with(values[head], rest, value, problem) if rest else value}
+
+
+def _check_rewind(trials: tuple[Trial, ...]) -> None:
+    for trial in trials:
+        if trial.rewind >= trial.epochs:
+            raise ValueError(
+                f"rewind: epoch {trial.rewind} of method {trial.method.name!r} leaves nothing to train; "
+                f"it must be below epochs ({trial.epochs})"
+            )
+
+
+def _check_distinct(trials: tuple[Trial, ...]) -> None:
+    seen: set[str] = set()
+    for trial in trials:
+        if trial.id in seen:
+            raise ValueError(
+                f"duplicate trial: {trial.model.name} on {trial.dataset.name} by {trial.method.name} at sparsity "
+                f"{trial.sparsity:g} with seed {trial.seed.init}/{trial.seed.order} is asked for twice"
+            )
+        seen.add(trial.id)
+

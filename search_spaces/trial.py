@@ -1,0 +1,127 @@
+"""A trial: one complete ticket search, with every default written out."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from search_spaces.canonical import canonical_json, digest
+from search_spaces.datasets import AnyDataset
+from search_spaces.methods import AnyMethod, Control, Finder
+from search_spaces.models import AnyModel
+from search_spaces.spec import Spec
+
+
+class Seed(Spec):
+    """Where randomness comes from: `init` draws weights and controls, `order` batches and latents."""
+
+    init: int = Field(ge=0)
+    order: int = Field(ge=0)
+
+
+class Recipe(Spec):
+    """Exactly what a training step reads, beside the model and the data.
+
+    `lr_discriminator` is the discriminator's learning rate where it differs from `lr`. `bf16` runs the networks
+    under autocast; losses and weights stay in fp32. An incomplete last batch of an epoch is left out.
+    """
+
+    batch: int = Field(default=100, gt=1)
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr: float = Field(default=1e-3, gt=0)
+    lr_discriminator: float | None = Field(default=None, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(default=0.0, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    @model_validator(mode="after")
+    def _betas_below_one(self) -> Recipe:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas {list(self.betas)} must lie in [0, 1)")
+        return self
+
+
+class Evaluation(Spec):
+    """What is measured on a trained network: on how many held-out images, and the side of its picture grid."""
+
+    samples: int = Field(default=1000, gt=0)
+    grid: int = Field(default=8, ge=0, le=64)
+
+
+class Resources(Spec):
+    """What one trial occupies: whole CPU cores, and a share of one GPU (0: it runs on the CPU)."""
+
+    cpus: int = Field(default=1, gt=0)
+    gpus: float = Field(default=0.0, ge=0, le=1)
+
+
+class CheckpointEvery(Spec):
+    """How often a running trajectory is saved against preemption, beside the points that the plan needs."""
+
+    epochs: int | None = Field(default=None, gt=0)
+    minutes: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_unit(cls, value: Any) -> Any:
+        if isinstance(value, dict) and len([item for item in value.values() if item is not None]) != 1:
+            raise ValueError("give either epochs or minutes")
+        return value
+
+
+class Settings(Spec):
+    """What a sweep sets for all of its trials and overrides for some of them."""
+
+    recipe: Recipe = Recipe()
+    epochs: int = Field(gt=0)
+    rewind: int = Field(default=0, ge=0)
+    evaluation: Evaluation = Evaluation()
+    resources: Resources = Resources()
+    checkpoint_every: CheckpointEvery = CheckpointEvery(minutes=10)
+
+
+class Trial(Spec):
+    """One model, data set, method, sparsity and seed, trained by one recipe.
+
+    The fields after `epochs` say how the trial is run and measured; they are no part of its identity.
+    """
+
+    model: AnyModel
+    dataset: AnyDataset
+    method: AnyMethod
+    sparsity: float
+    seed: Seed
+    recipe: Recipe
+    epochs: int
+    evaluation: Evaluation = Evaluation()
+    resources: Resources = Resources()
+    checkpoint_every: CheckpointEvery = CheckpointEvery(minutes=10)
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def finder(self) -> Finder | None:
+        """The method that finds the mask, for a control the one it is applied to; None for the dense network."""
+        method = self.method.of if isinstance(self.method, Control) else self.method
+        return method if isinstance(method, Finder) else None
+
+    @property
+    def rewind(self) -> int:
+        """The epoch that the finder's ticket starts from; 0 where nothing is rewound."""
+        rewind = self.finder.rewind if self.finder else 0
+        assert rewind is not None, "a trial's finder has its rewind epoch written out"
+        return rewind
+
+    @cached_property
+    def id(self) -> str:
+        """16 hex digits of the SHA-256 of the canonical JSON of what makes the trial what it is."""
+        return digest(self.model_dump(exclude=_NOT_IDENTITY))[:16]
+
+    @cached_property
+    def spec_json(self) -> str:
+        """Every field as canonical JSON; `Trial.model_validate_json` makes the trial of it again."""
+        return canonical_json(self.model_dump())
+
+
+_NOT_IDENTITY = {"evaluation", "resources", "checkpoint_every", "plugins"}

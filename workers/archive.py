@@ -1,0 +1,122 @@
+"""The archive: states, masks, evaluations and segment records, as the laboratory knows them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from search_spaces.canonical import canonical_json
+from workers import names, snapshot
+from workers.objects import Objects
+from workers.points import CHECKPOINT, FULL, WEIGHTS, Held
+from workers.pruning import Mask
+from workers.stages import MaskKey, State
+from workers.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedEpoch:
+    number: int
+    seconds: float
+    cpu_seconds: float
+    means: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRecord:
+    """A stretch of a line that was trained in one go: by which machine, how long each epoch took, what was logged."""
+
+    line: str
+    begin: int
+    end: int
+    kept: str
+    machine: dict[str, str | int]
+    epochs: tuple[TrainedEpoch, ...]
+
+    @classmethod
+    def parse(cls, fact: dict[str, Any]) -> SegmentRecord:
+        return cls(**{**fact, "epochs": tuple(TrainedEpoch(**epoch) for epoch in fact["epochs"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A stored state, with the record of the segment that led to it; initial states have none."""
+
+    tensors: dict[str, Tensor]
+    record: SegmentRecord | None
+
+
+class Archive:
+    """Reads and commits what stages make.
+
+    A state carries its segment's record, and whoever reads a state sees to it that the record is in the ledger
+    too. So one atomic commit is enough for both, wherever a process may die.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.objects = Objects(store)
+
+    def held(self, line: str) -> Held:
+        """The points of one line that are stored."""
+        return Held.parse(self.store.list(names.states_of(line))).get(line, Held())
+
+    def point(self, state: State, *, moments: bool) -> Point | None:
+        """A stored state; with `moments` only one that training can go on from."""
+        for kept in (FULL, CHECKPOINT) if moments else (FULL, WEIGHTS, CHECKPOINT):
+            payload = self.objects.read(names.state(state.line.key, state.epoch, kept))
+            if payload is not None:
+                length = int.from_bytes(payload[:8], "little")
+                fact = json.loads(payload[8 : 8 + length])["__metadata__"]["record"]
+                record = SegmentRecord.parse(json.loads(fact)) if fact else None
+                if record:
+                    self._commit_record(record)
+                return Point(load(payload), record)
+        return None
+
+    def commit_point(self, state: State, kept: str, point: Point) -> None:
+        """Store a state, its weights alone if that is how it is kept, and enter its segment in the ledger."""
+        tensors = snapshot.weights_only(point.tensors) if kept == WEIGHTS else point.tensors
+        record = canonical_json(asdict(point.record)) if point.record else ""
+        self.objects.commit(names.state(state.line.key, state.epoch, kept), save(tensors, metadata={"record": record}))
+        if point.record:
+            self._commit_record(point.record)
+
+    def drop_checkpoints(self, line: str, before: int) -> None:
+        """Remove the points that only guarded against preemption, up to epoch `before`."""
+        for epoch in self.held(line).checkpoint:
+            if epoch <= before:
+                self.store.delete(names.state(line, epoch, CHECKPOINT))
+
+    def segment(self, state: State) -> SegmentRecord | None:
+        """The record of the segment that ended at `state`."""
+        for kept in (FULL, WEIGHTS, CHECKPOINT):
+            fact = self.objects.read_fact(names.segment(state.line.key, state.epoch, kept))
+            if fact is not None:
+                return SegmentRecord.parse(fact)
+        point = self.point(state, moments=False)
+        return point.record if point else None
+
+    def mask(self, key: MaskKey) -> Mask | None:
+        payload = self.objects.read(names.mask(key))
+        return None if payload is None else Mask.unpack(payload)
+
+    def commit_mask(self, key: MaskKey, mask: Mask) -> None:
+        self.objects.commit(names.mask(key), mask.pack())
+
+    def evaluation(self, key: str) -> dict[str, Any] | None:
+        """What was measured under `key`: its metrics, and the machine that measured them."""
+        fact: dict[str, Any] | None = self.objects.read_fact(names.evaluation(key))
+        return fact
+
+    def commit_evaluation(self, key: str, fact: dict[str, Any], grid: bytes | None) -> None:
+        if grid:
+            self.store.put_if_absent(names.grid(key), grid)
+        self.objects.commit_fact(names.evaluation(key), fact)
+
+    def _commit_record(self, record: SegmentRecord) -> None:
+        self.objects.commit_fact(names.segment(record.line, record.end, record.kept), asdict(record))

@@ -1,0 +1,44 @@
+"""The device that a trial runs on, and the settings that make its numbers repeatable."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import torch
+
+from search_spaces.trial import Resources
+
+
+class DeviceError(ValueError):
+    """A trial asks for a device that this machine does not have."""
+
+
+def prepare(resources: Resources) -> torch.device:
+    """Set this process up for trials with `resources` and return their device.
+
+    One thread for each CPU core of the trial; deterministic kernels; fp32 that is fp32, not TF32.
+
+    Raises:
+        DeviceError: if a GPU is asked for and there is none.
+    """
+    if resources.gpus and not torch.cuda.is_available():
+        raise DeviceError(f"resources.gpus is {resources.gpus:g}, but this machine has no GPU that torch can use")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
+    torch.set_num_threads(resources.cpus)
+    torch.use_deterministic_algorithms(True)
+    # Filling fresh memory with NaN is for finding bugs in kernels; it costs a pass over every tensor.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    return torch.device("cuda" if resources.gpus else "cpu")
+
+
+def describe(device: torch.device) -> dict[str, str | int]:
+    """What a reader of a number made on `device` would want to know about it."""
+    return {
+        "host": platform.node(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,31 @@
+"""How well images are restored from their codes."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from workers.evaluation.batches import mean_over
+from workers.models.families import VAE, Autoencoder
+from workers.randomness import generator
+
+
+def reconstruction_mse(family: Autoencoder | VAE, images: Tensor) -> dict[str, float]:
+    """Mean squared error of a pixel in [-1, 1]; a VAE decodes the mean of each code."""
+    return mean_over(
+        images, lambda batch: {"reconstruction_mse": (family.reconstruct(batch) - batch).square().flatten(1).mean(1)}
+    )
+
+
+def elbo(family: VAE, images: Tensor) -> dict[str, float]:
+    """The terms of the evidence lower bound for an image, with one code drawn for each (Kingma and Welling 2014).
+
+    `reconstruction` is the squared error summed over an image, `kl` is in nats, and `elbo` is minus their sum: up
+    to a constant the bound, in nats, for a Gaussian of variance 1/2 for each pixel. The weight beta is not in it.
+    """
+    noise = generator(0, "evaluation", device=images.device)
+
+    def terms(batch: Tensor) -> dict[str, Tensor]:
+        reconstruction, kl = family.terms(batch, noise)
+        return {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl}
+
+    return mean_over(images, terms)

@@ -1,0 +1,65 @@
+"""Failures: stages that did not succeed, recorded by stage so that every trial that needs one ends naming it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from workers import names
+from workers.objects import Objects
+from workers.stages import Stage, Train
+
+ERROR, DIVERGED = "error", "diverged"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a stage did not succeed. `epoch` is where training diverged; what lies before it is still good."""
+
+    stage: str
+    verb: str
+    kind: str
+    message: str
+    traceback: str = ""
+    epoch: int | None = None
+
+
+class StageFailed(Exception):
+    """A stage that a trial needs has failed, in this trial or in an earlier one."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.verb} {failure.stage[:12]}: {failure.message}")
+        self.failure = failure
+
+
+def subject(stage: Stage) -> str:
+    """What a failure of `stage` is recorded under: for training its line, otherwise the stage itself."""
+    return stage.line.key if isinstance(stage, Train) else stage.key
+
+
+class Failures:
+    """The failures recorded in a store."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def of(self, stage: Stage) -> Failure | None:
+        """The recorded failure that stands in the way of `stage`, or None."""
+        fact = self._objects.read_fact(names.failure(subject(stage)))
+        if fact is None:
+            return None
+        failure = Failure(**fact)
+        reached = isinstance(stage, Train) and failure.epoch is not None and stage.to < failure.epoch
+        return None if reached else failure
+
+    def record(self, failure: Failure) -> None:
+        self._objects.commit_fact(names.failure(failure.stage), asdict(failure))
+
+    def clear_errors(self, stages: list[Stage]) -> int:
+        """Forget the errors, but not the divergences, of `stages`; returns how many there were."""
+        cleared = 0
+        for name in {names.failure(subject(stage)) for stage in stages}:
+            fact = self._objects.read_fact(name)
+            if fact is not None and fact["kind"] == ERROR:
+                self._objects.store.delete(name)
+                cleared += 1
+        return cleared

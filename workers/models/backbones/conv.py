@@ -1,0 +1,64 @@
+"""Strided convolutions with batch norm, after DCGAN (Radford et al. 2016)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class ConvBackbone:
+    """Stages of kernel 4, stride 2, whose width doubles from `width` with every halving of the image.
+
+    Raises:
+        ValueError: if the image is not square or cannot be halved `stages` times.
+    """
+
+    image: tuple[int, int, int]
+    width: int
+    stages: int
+
+    def __post_init__(self) -> None:
+        _, height, width = self.image
+        if height != width or height % 2**self.stages:
+            raise ValueError(f"images of {height}x{width} cannot be halved {self.stages} times")
+
+    @property
+    def _innermost(self) -> int:
+        """Side of the feature map that the heads see whole."""
+        return self.image[1] // 2**self.stages
+
+    def _features(self, stage: int) -> int:
+        """Channels after `stage` halvings; before the first they are the image's."""
+        return self.width * 2 ** (stage - 1) if stage else self.image[0]
+
+    def encoder(self, head: str, outputs: int, *, norm_head: bool = False) -> nn.Sequential:
+        """Images (N, C, H, W) to codes (N, outputs); `norm_head` puts a batch norm on the code."""
+        stages = OrderedDict[str, nn.Module]()
+        for k in range(1, self.stages + 1):
+            conv = nn.Conv2d(self._features(k - 1), self._features(k), 4, stride=2, padding=1)
+            stages[f"down{k}"] = _stage(conv, nn.BatchNorm2d(self._features(k)), nn.ReLU(inplace=True))
+        conv = nn.Conv2d(self._features(self.stages), outputs, self._innermost)
+        stages[head] = _stage(conv, nn.BatchNorm2d(outputs)) if norm_head else _stage(conv)
+        stages["flatten"] = nn.Flatten()
+        return nn.Sequential(stages)
+
+    def decoder(self, head: str, inputs: int) -> nn.Sequential:
+        """Codes (N, inputs) to images (N, C, H, W) in [-1, 1]."""
+        stages = OrderedDict[str, nn.Module](unflatten=nn.Unflatten(1, (inputs, 1, 1)))
+        conv = nn.ConvTranspose2d(inputs, self._features(self.stages), self._innermost)
+        stages[head] = _stage(conv, nn.BatchNorm2d(self._features(self.stages)), nn.ReLU(inplace=True))
+        for k in range(self.stages, 0, -1):
+            conv = nn.ConvTranspose2d(self._features(k), self._features(k - 1), 4, stride=2, padding=1)
+            inner = (nn.BatchNorm2d(self._features(k - 1)), nn.ReLU(inplace=True))
+            stages[f"up{k}"] = _stage(conv, *inner) if k > 1 else _stage(conv, nn.Tanh())
+        return nn.Sequential(stages)
+
+
+def _stage(conv: nn.Module, *rest: nn.Module) -> nn.Sequential:
+    named = OrderedDict[str, nn.Module](conv=conv)
+    for module in rest:
+        named["norm" if isinstance(module, nn.BatchNorm2d) else "activation"] = module
+    return nn.Sequential(named)

@@ -1,0 +1,8 @@
+"""Families: the heads and the objective that make a generative model of a backbone."""
+
+from workers.models.families.autoencoder import Autoencoder
+from workers.models.families.family import Family, Loss
+from workers.models.families.gan import GAN
+from workers.models.families.vae import VAE
+
+__all__ = ["GAN", "VAE", "Autoencoder", "Family", "Loss"]

@@ -1,0 +1,26 @@
+"""Autoencoders: a code from which the image is to be restored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from workers.models.families.family import Family, Loss
+
+
+class Autoencoder(Family):
+    """Trained on the mean squared error of a pixel."""
+
+    phases: ClassVar = {"autoencoder": ("encoder", "decoder")}
+    bodies: ClassVar = {"encoder": "encode", "decoder": "decode"}
+
+    def losses(self, images: Tensor, noise: torch.Generator) -> Iterator[Loss]:
+        loss = F.mse_loss(self.reconstruct(images), images)
+        yield Loss("autoencoder", loss, {"reconstruction_mse": loss})
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        return self.run("decoder", self.run("encoder", images))

@@ -1,0 +1,53 @@
+"""Where everything lies in a store: one function a name."""
+
+from __future__ import annotations
+
+STATES = "objects/states"
+LEDGER = "ledger"
+TRIALS, HISTORY, MASKS = "trials", "history", "masks"
+SWEEPS = "sweeps"
+RUNNING = "running"
+
+
+def state(line: str, epoch: int, kept: str) -> str:
+    return f"{states_of(line)}/{epoch:06d}.{kept}"
+
+
+def states_of(line: str) -> str:
+    return f"{STATES}/{line[:2]}/{line}"
+
+
+def segment(line: str, end: int, kept: str) -> str:
+    return f"{LEDGER}/{line[:2]}/{line}/{end:06d}.{kept}.json"
+
+
+def mask(key: str) -> str:
+    return f"objects/masks/{key[:2]}/{key}"
+
+
+def evaluation(key: str) -> str:
+    return f"objects/evaluations/{key[:2]}/{key}.json"
+
+
+def grid(key: str) -> str:
+    return f"objects/grids/{key[:2]}/{key}.png"
+
+
+def failure(key: str) -> str:
+    return f"failures/{key[:2]}/{key}.json"
+
+
+def profile(key: str) -> str:
+    return f"objects/profiles/{key[:2]}/{key}.json"
+
+
+def rows(dataset: str, trial_id: str, evaluation_digest: str) -> str:
+    return f"{dataset}/{trial_id}-{evaluation_digest[:16]}.parquet"
+
+
+def sweep(key: str) -> str:
+    return f"{SWEEPS}/{key}.json"
+
+
+def running(trial_id: str) -> str:
+    return f"{RUNNING}/{trial_id}.json"

@@ -1,0 +1,85 @@
+"""Which points of a line are kept, and which segments of it are still to be trained."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from workers import names
+from workers.stages import Stage, Train
+
+FULL, WEIGHTS, CHECKPOINT = "full", "weights", "checkpoint"
+"""How a point is kept: with moments, so that training can go on from it; without; or only until its segment ends."""
+
+Points = Mapping[str, Mapping[int, str]]
+"""For every line, by key: the epochs at which a plan needs a point, and how each is to be kept."""
+
+
+def points(stages: Iterable[Stage]) -> dict[str, dict[int, str]]:
+    """The points that a set of stages needs.
+
+    The last point of a line keeps its weights alone, unless another line starts there with its moments.
+    """
+    wanted: defaultdict[str, dict[int, str]] = defaultdict(dict)
+    origins = set()
+    for stage in stages:
+        if isinstance(stage, Train):
+            assert stage.line.origin is not None
+            wanted[stage.line.key][stage.to] = FULL
+            origins.add(stage.line.origin.key)
+    for line, epochs in wanted.items():
+        last = max(epochs)
+        if f"{line}@{last}" not in origins:
+            epochs[last] = WEIGHTS
+    return dict(wanted)
+
+
+@dataclass
+class Held:
+    """The epochs of one line that a store holds, by how they are kept."""
+
+    full: set[int] = field(default_factory=set)
+    weights: set[int] = field(default_factory=set)
+    checkpoint: set[int] = field(default_factory=set)
+
+    def add(self, epoch: int, kept: str) -> None:
+        {FULL: self.full, WEIGHTS: self.weights, CHECKPOINT: self.checkpoint}[kept].add(epoch)
+
+    def has(self, epoch: int, kept: str) -> bool:
+        return epoch in self.full or (kept == WEIGHTS and epoch in self.weights)
+
+    @classmethod
+    def parse(cls, state_names: Iterable[str]) -> dict[str, Held]:
+        """What is held of every line that `state_names`, names of states in a store, belong to."""
+        held: defaultdict[str, Held] = defaultdict(cls)
+        for name in state_names:
+            line, file = name.removeprefix(names.STATES).split("/")[2:]
+            epoch, kept = file.split(".")
+            held[line].add(int(epoch), kept)
+        return dict(held)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a line to train in one go: from a point that is there to one that is to be kept."""
+
+    begin: int
+    end: int
+    kept: str
+
+
+def missing_segments(start: int, wanted: Mapping[int, str], held: Held) -> list[Segment]:
+    """The segments that a line starting at epoch `start` still lacks, in order.
+
+    Each goes on from the latest point before its end that holds moments. Of a point whose moments were not kept
+    the epochs before it are trained again if somebody now wants to go on from it.
+    """
+    ready = {start} | held.full | held.checkpoint
+    segments = []
+    for epoch, kept in sorted(wanted.items()):
+        if not held.has(epoch, kept):
+            segments.append(Segment(max(e for e in ready if e <= epoch), epoch, kept))
+            if kept == FULL:
+                ready.add(epoch)
+    return segments

@@ -1,0 +1,53 @@
+"""The selector: from scores to a mask with an exact number of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from workers.pruning.mask import Mask
+
+Scope = Literal["global", "per_component", "layerwise"]
+
+
+def keep_top(
+    scores: Mapping[str, Tensor], density: float, within: Mask | None = None, scope: Scope = "global"
+) -> Mask:
+    """Keep the weights with the highest scores: exactly `round(N * density)` of the N weights ranked together.
+
+    Weights are ranked all together, for each component (the first part of a name), or for each tensor. Ties keep
+    the lowest index in parameter order. Only weights that `within` keeps can be kept.
+
+    Raises:
+        ValueError: if a score is NaN, the density is outside [0, 1], or `within` keeps too few.
+    """
+    if not 0.0 <= density <= 1.0:
+        raise ValueError(f"density {density} is outside [0, 1]")
+    groups: dict[str, list[str]] = {}
+    for name in scores:
+        group = {"global": "", "per_component": name.split(".")[0], "layerwise": name}[scope]
+        groups.setdefault(group, []).append(name)
+    kept: dict[str, Tensor] = {}
+    for members in groups.values():
+        kept |= _top_of({name: scores[name] for name in members}, density, within)
+    return Mask({name: kept[name] for name in scores})
+
+
+def _top_of(scores: Mapping[str, Tensor], density: float, within: Mask | None) -> dict[str, Tensor]:
+    flat = torch.cat([score.detach().flatten() for score in scores.values()])
+    if flat.isnan().any():
+        raise ValueError("a score is NaN: the weights cannot be ranked")
+    candidates = torch.arange(len(flat), device=flat.device)
+    if within is not None:
+        candidates = candidates[torch.cat([within[name].flatten() for name in scores]).to(flat.device)]
+    count = round(len(flat) * density)
+    if count > len(candidates):
+        raise ValueError(f"cannot keep {count} weights: only {len(candidates)} are left to choose from")
+    best = flat[candidates].sort(descending=True, stable=True).indices[:count]
+    chosen = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
+    chosen[candidates[best]] = True
+    parts = chosen.split([score.numel() for score in scores.values()])
+    return {name: part.reshape(score.shape) for (name, score), part in zip(scores.items(), parts, strict=True)}

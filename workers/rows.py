@@ -1,0 +1,104 @@
+"""Rows: what a trial leaves in Parquet, one file for each trial and data set of rows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from search_spaces.canonical import digest
+from search_spaces.trial import Trial
+from workers import names
+from workers.store import Store
+
+
+def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, metadata={"meaning": meaning}) for name, kind, meaning in columns])
+
+
+TEXT, WHOLE, REAL = pa.string(), pa.int64(), pa.float64()
+
+TRIALS = _schema(
+    ("trial_id", TEXT, "identity of the trial: 16 hex digits of the SHA-256 of its spec"),
+    ("status", TEXT, "`done`, `failed` (an error) or `diverged` (a loss, weight or metric stopped being finite)"),
+    ("error", TEXT, "why it failed or diverged, naming the stage; empty when done"),
+    ("traceback", TEXT, "the whole traceback of an error"),
+    ("model", TEXT, "name of the model"),
+    ("dataset", TEXT, "name of the data set"),
+    ("method", TEXT, "name of the ticket finder or control"),
+    ("of", TEXT, "for a control, the finder whose ticket it changes"),
+    ("sparsity", REAL, "target: fraction of the prunable weights to remove"),
+    ("seed_init", WHOLE, "seed of initialisation and of random controls"),
+    ("seed_order", WHOLE, "seed of the order of batches and of latents"),
+    ("epochs", WHOLE, "epoch at which training ends"),
+    ("rewind", WHOLE, "epoch of the dense trajectory that the finder's ticket starts from"),
+    ("achieved_sparsity", REAL, "fraction of the prunable weights that the mask removes"),
+    ("prunable", WHOLE, "number of prunable weights"),
+    ("kept", WHOLE, "number of prunable weights that the mask keeps"),
+    ("parameters", WHOLE, "number of all parameters of the dense model, biases and norms too"),
+    ("reconstruction_mse", REAL, "autoencoder, VAE: mean squared error of a held-out pixel in [-1, 1]"),
+    ("reconstruction", REAL, "VAE: squared error summed over a held-out image, one code drawn for each, mean"),
+    ("kl", REAL, "VAE: KL of the posterior from N(0, 1) of a held-out image, in nats, mean"),
+    ("elbo", REAL, "VAE: -(reconstruction + kl), without beta: the bound in nats, up to a constant"),
+    ("discriminator_loss", REAL, "GAN: cross-entropy on held-out images plus that on as many fakes, in nats"),
+    ("real_accuracy", REAL, "GAN: fraction of held-out images that the discriminator calls real"),
+    ("fake_accuracy", REAL, "GAN: fraction of fakes that the discriminator calls fake"),
+    ("samples", WHOLE, "held-out images, and fakes, that the metrics are computed on"),
+    ("search_epochs", WHOLE, "epochs that finding the mask takes, as if nothing were shared"),
+    ("search_seconds", REAL, "seconds that those epochs took where they were trained"),
+    ("ticket_epochs", WHOLE, "epochs that training the ticket from its start state takes"),
+    ("ticket_seconds", REAL, "seconds that those epochs took where they were trained"),
+    ("start_key", TEXT, "key of the state that the ticket starts from: line@epoch"),
+    ("mask_key", TEXT, "key of the mask"),
+    ("final_key", TEXT, "key of the trained ticket: line@epoch"),
+    ("evaluation_key", TEXT, "key of what was measured; its grid of pictures has the same key"),
+    ("evaluation", TEXT, "how it was measured, as JSON"),
+    ("spec", TEXT, "the whole trial as JSON; `Trial.model_validate_json` restores it"),
+    ("data_fingerprint", TEXT, "SHA-256 of the content, split and transform of the data"),
+    ("tombola", TEXT, "version of tombola that made the row"),
+    ("torch", TEXT, "version of torch that trained the ticket's last segment"),
+    ("host", TEXT, "machine that trained it"),
+    ("device", TEXT, "device that trained it: `cpu`, or the name of the GPU"),
+    ("threads", WHOLE, "CPU threads that trained it"),
+    ("finished", pa.timestamp("us", "UTC"), "when the row was made"),
+)
+
+HISTORY = _schema(
+    ("trial_id", TEXT, "the trial"),
+    ("line", TEXT, "key of the trajectory"),
+    ("position", WHOLE, "place of the trajectory in the trial's search, from 0; for IMP the round"),
+    ("ticket", pa.bool_(), "whether the epoch is part of the ticket's own training"),
+    ("epoch", WHOLE, "number of the epoch, from 1"),
+    ("quantity", TEXT, "what was logged: a loss or a term of it, `seconds` or `cpu_seconds`"),
+    ("value", REAL, "mean over the steps of the epoch; for seconds the total"),
+)
+
+MASKS = _schema(
+    ("trial_id", TEXT, "the trial"),
+    ("parameter", TEXT, "name of the tensor: component and path inside it"),
+    ("component", TEXT, "`encoder`, `decoder`, `discriminator` or `generator`"),
+    ("role", TEXT, "name of the tensor in the architecture, by which masks move between models"),
+    ("shape", pa.list_(WHOLE), "shape of the tensor"),
+    ("weights", WHOLE, "number of weights in the tensor"),
+    ("kept", WHOLE, "number of them that the mask keeps"),
+    ("mask", pa.binary(), "the mask of this tensor, as `Mask.unpack` reads it"),
+)
+
+SCHEMAS = {names.TRIALS: TRIALS, names.HISTORY: HISTORY, names.MASKS: MASKS}
+
+
+def row_name(dataset: str, trial: Trial) -> str:
+    """The name of the file that holds the rows of a trial, as its evaluation measures it."""
+    return names.rows(dataset, trial.id, digest(trial.evaluation.model_dump()))
+
+
+def write_rows(store: Store, trial: Trial, rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
+    """Write the rows of a trial, those of `trials` last: their file says that all is there."""
+    for dataset in sorted(rows, key=lambda name: name == names.TRIALS):
+        table = pa.Table.from_pylist([dict(row) for row in rows[dataset]], schema=SCHEMAS[dataset])
+        file = io.BytesIO()
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+        store.put_if_absent(row_name(dataset, trial), file.getvalue())

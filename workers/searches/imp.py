@@ -1,0 +1,19 @@
+"""Iterative magnitude pruning with rewinding (Frankle et al. 2020)."""
+
+from __future__ import annotations
+
+from search_spaces.methods import IMP
+from search_spaces.sparsity import geometric
+from workers.laboratory import Laboratory
+from workers.stages import Ticket
+
+
+def imp(lab: Laboratory, method: IMP, target: float) -> Ticket:
+    """Train, prune a share of what is left, rewind, and again until density `target` is reached."""
+    assert method.rewind is not None
+    mask = lab.dense()
+    start = lab.train(lab.initial(), mask, to=method.rewind)
+    for density in geometric(target, method.rate):
+        trained = lab.train(start, mask, to=lab.epochs)
+        mask = lab.prune(trained, mask, score="magnitude", density=density)
+    return Ticket(start, mask)

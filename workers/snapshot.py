@@ -1,0 +1,51 @@
+"""Snapshots: the complete state of a network in training, as named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from workers.models import Family
+
+MOMENTS = "moments."
+"""Prefix of optimizer state: `moments.<parameter>.<quantity>`. All other tensors are weights and buffers."""
+
+Snapshot = Mapping[str, Tensor]
+Optimizers = Mapping[str, torch.optim.Optimizer]
+
+
+def capture(family: Family, optimizers: Optimizers) -> dict[str, Tensor]:
+    """Weights, buffers and moments, on the CPU. Nothing shares memory with the network."""
+    tensors = {name: tensor.detach() for name, tensor in family.networks.state_dict().items()}
+    names = {parameter: name for name, parameter in family.networks.named_parameters()}
+    for optimizer in optimizers.values():
+        for parameter, moments in optimizer.state.items():
+            for quantity, tensor in moments.items():
+                tensors[f"{MOMENTS}{names[parameter]}.{quantity}"] = tensor
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+
+
+def restore(snapshot: Snapshot, family: Family, optimizers: Optimizers) -> None:
+    """Put a network, and optimizers that have not stepped yet, into the state of `snapshot`.
+
+    Moments take the strides of their parameter: beside weights laid out channels_last, contiguous moments would
+    make the fused update silently wrong.
+    """
+    family.networks.load_state_dict(weights_only(snapshot))
+    parameters = dict(family.networks.named_parameters())
+    owner = {p: optimizer for optimizer in optimizers.values() for g in optimizer.param_groups for p in g["params"]}
+    for name, tensor in snapshot.items():
+        if name.startswith(MOMENTS):
+            parameter_name, quantity = name.removeprefix(MOMENTS).rsplit(".", 1)
+            parameter = parameters[parameter_name]
+            like = torch.empty_like(parameter) if tensor.shape == parameter.shape else torch.empty_like(
+                tensor, device=parameter.device
+            )
+            owner[parameter].state[parameter][quantity] = like.detach().copy_(tensor)
+
+
+def weights_only(snapshot: Snapshot) -> dict[str, Tensor]:
+    """The snapshot without moments."""
+    return {name: tensor for name, tensor in snapshot.items() if not name.startswith(MOMENTS)}

@@ -1,0 +1,129 @@
+"""What searches are made of: references to states and masks, and the stages that make them.
+
+All of it is known before any work is done, and none of it needs torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+from search_spaces.canonical import digest
+
+MaskKey = NewType("MaskKey", str)
+
+DENSE = MaskKey(digest({"verb": "dense", "version": 1}))
+"""The mask that keeps every weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A trajectory: all the states that training under one mask passes through from one origin.
+
+    The line of an initialisation has no origin; its one point is epoch 0.
+    """
+
+    key: str
+    origin: State | None = None
+    mask: MaskKey = DENSE
+
+    @property
+    def start(self) -> int:
+        """The epoch that the line begins at."""
+        return self.origin.epoch if self.origin else 0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A point on a line: all weights, buffers and optimizer moments at the end of an epoch."""
+
+    line: Line
+    epoch: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.line.key}@{self.epoch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A start state and a mask: what a search finds."""
+
+    start: State
+    mask: MaskKey
+
+
+@dataclass(frozen=True, slots=True)
+class Initial:
+    """Make the first state of a network; `draw` tells independent initialisations of one seed apart."""
+
+    line: Line
+    draw: str
+
+    @property
+    def key(self) -> str:
+        return State(self.line, 0).key
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Train along a line to the end of epoch `to`."""
+
+    line: Line
+    to: int
+
+    @property
+    def key(self) -> str:
+        return State(self.line, self.to).key
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        assert self.line.origin is not None
+        masks = () if self.line.mask == DENSE else (self.line.mask,)
+        return (self.line.origin.key, *masks)
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Of the weights that `within` keeps, keep the best-scored, a share `density` of all prunable weights."""
+
+    key: MaskKey
+    state: State
+    within: MaskKey
+    score: str
+    density: float
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.state.key, *(() if self.within == DENSE else (self.within,)))
+
+
+@dataclass(frozen=True, slots=True)
+class Shuffle:
+    """Move the kept weights of every layer to random places of the same layer."""
+
+    key: MaskKey
+    mask: MaskKey
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return () if self.mask == DENSE else (self.mask,)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Measure a state on held-out data."""
+
+    key: str
+    state: State
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.state.key,)
+
+
+Stage = Initial | Train | Prune | Shuffle | Evaluate

@@ -1,0 +1,124 @@
+"""Training: the one loop that every model goes through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from search_spaces.trial import Recipe
+from workers.models import Family
+from workers.pruning import Mask
+from workers.randomness import generator
+
+
+class Diverged(ArithmeticError):
+    """A number stopped being finite, in training during `epoch`. A result of the recipe, not a fault of the program."""
+
+    def __init__(self, message: str, epoch: int | None = None) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A finished epoch: its number, counted from 1, and the mean of every logged quantity over its steps."""
+
+    number: int
+    means: Mapping[str, float]
+
+
+def train(
+    family: Family,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    mask: Mask | None,
+    images: Tensor,
+    recipe: Recipe,
+    seed: int,
+    begin: int,
+    end: int,
+) -> Iterator[Epoch]:
+    """Train on `images` (N, C, H, W), uint8 on the device, from the end of epoch `begin` to that of `end`.
+
+    Yields after every epoch, when weights and moments may be read. Masked weights are zero before the first step
+    and after every update.
+
+    Raises:
+        Diverged: at the end of an epoch in which a loss or weight became NaN or infinite.
+    """
+    masks = {phase: _Masking(family, phase, mask) for phase in optimizers}
+    for masking in masks.values():
+        masking.apply()
+    family.networks.train()
+    for epoch in range(begin, end):
+        noise = generator(seed, "noise", epoch, images.device)
+        sums: dict[str, Tensor] = {}
+        batches = _batches(len(images), recipe.batch, seed, epoch, images.device)
+        for indices in batches:
+            for loss in family.losses(normalised(images[indices]), noise):
+                optimizer = optimizers[loss.phase]
+                optimizer.zero_grad()
+                loss.value.backward(inputs=masks[loss.phase].parameters)
+                optimizer.step()
+                masks[loss.phase].apply()
+                for name, part in loss.parts.items():
+                    sums[name] = sums.get(name, 0) + part.detach()
+        means = {name: float(total) / len(batches) for name, total in sums.items()}
+        _check_finite(family, means, epoch + 1)
+        yield Epoch(epoch + 1, means)
+
+
+def optimizers_of(family: Family, recipe: Recipe) -> dict[str, torch.optim.Optimizer]:
+    """A fused Adam (or AdamW) for every phase of the family."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    rates = {"discriminator": recipe.lr_discriminator or recipe.lr}
+    return {
+        phase: kind(
+            family.parameters_of(phase),
+            lr=rates.get(phase, recipe.lr),
+            betas=recipe.betas,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        for phase in family.phases
+    }
+
+
+def normalised(images: Tensor) -> Tensor:
+    """uint8 images as floats in [-1, 1], channels_last."""
+    return images.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
+
+
+class _Masking:
+    """Sets the masked weights of one phase to zero, all in one fused multiply."""
+
+    def __init__(self, family: Family, phase: str, mask: Mask | None) -> None:
+        self.parameters: Sequence[Tensor] = family.parameters_of(phase)
+        own = set(self.parameters)
+        masked = {n: p for n, p in family.prunable().items() if mask is not None and p in own}
+        self._weights = [p.detach() for p in masked.values()]
+        self._factors = [
+            torch.empty_like(p).copy_(mask[name]) for name, p in masked.items() if mask is not None
+        ]
+
+    def apply(self) -> None:
+        if self._weights:
+            torch._foreach_mul_(self._weights, self._factors)
+
+
+def _batches(count: int, size: int, seed: int, epoch: int, device: torch.device) -> list[Tensor]:
+    """Indices of the whole batches of one epoch, in its own order."""
+    order = torch.randperm(count, generator=generator(seed, "order", epoch))
+    return list(order[: count - count % size].to(device).split(size))
+
+
+def _check_finite(family: Family, means: Mapping[str, float], epoch: int) -> None:
+    for name, mean in means.items():
+        if not math.isfinite(mean):
+            raise Diverged(f"{name} was {mean} in epoch {epoch}", epoch)
+    for name, tensor in family.networks.state_dict().items():
+        if not tensor.isfinite().all():
+            raise Diverged(f"{name} was not finite after epoch {epoch}", epoch)

@@ -1,0 +1,212 @@
+"""The workbench: the laboratory that does the work, unless the store holds it already."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from functools import cached_property
+from typing import assert_never
+
+import torch
+
+from search_spaces.trial import Trial
+from workers import data, device
+from workers.archive import Archive, Point
+from workers.data import Images
+from workers.evaluation import evaluate
+from workers.failures import DIVERGED, ERROR, Failure, Failures, StageFailed, subject
+from workers.journal import Journal
+from workers.laboratory import Laboratory
+from workers.models import Family, build, initialise, materialise
+from workers.points import CHECKPOINT, FULL, Points, Segment, missing_segments
+from workers.pruning import Mask, keep_top, magnitude, shuffle_layers
+from workers.randomness import generator
+from workers.reports import EpochTrained, Listener
+from workers.snapshot import capture, restore, weights_only
+from workers.stages import DENSE, Evaluate, Initial, Line, MaskKey, Prune, Shuffle, Stage, State, Train
+from workers.store import Store
+from workers.training import Diverged, optimizers_of, train
+
+
+class Interrupted(Exception):
+    """The trial was asked to stop, and has committed the epoch it was in."""
+
+
+class Workbench(Laboratory):
+    """Performs the stages of one trial.
+
+    `points` says at which epochs the plan of the whole sweep needs points of each line. `stop` is asked after
+    every epoch whether to leave.
+    """
+
+    def __init__(
+        self, trial: Trial, store: Store, points: Points, listen: Listener, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        super().__init__(trial, data.card(trial.dataset))
+        self.archive = Archive(store)
+        self._failures = Failures(self.archive.objects)
+        self._points = points
+        self._listen = listen
+        self._stop = stop
+        self._device = device.prepare(trial.resources)
+
+    def perform(self, stage: Stage) -> None:
+        """See to it that what `stage` makes is in the store.
+
+        Raises:
+            StageFailed: if it fails, or is recorded to have failed before.
+            Interrupted: if the trial is to stop.
+        """
+        if self._is_done(stage):
+            return
+        if self._stop():
+            raise Interrupted
+        if failure := self._failures.of(stage):
+            raise StageFailed(failure)
+        try:
+            self._make(stage)
+        except Diverged as error:
+            raise self._failed(stage, DIVERGED, error) from error
+        except (Interrupted, StageFailed):
+            raise
+        except Exception as error:  # whatever a model, a data set or a plugin raises is this stage's failure
+            raise self._failed(stage, ERROR, error) from error
+
+    def mask(self, key: MaskKey) -> Mask:
+        """A mask that the program has asked for."""
+        if key == DENSE:
+            return Mask.dense(self._new_family().prunable())
+        mask = self.archive.mask(key)
+        if mask is None:
+            self.perform(self.stages[key])
+            mask = self.archive.mask(key)
+            assert mask is not None, f"mask {key} is gone right after it was made"
+        return mask
+
+    def point(self, state: State, *, moments: bool = False) -> Point:
+        """A state that the program has asked for, made again if it has been damaged since."""
+        point = self.archive.point(state, moments=moments)
+        if point is None:
+            self.perform(self.stages[state.key])
+            point = self.archive.point(state, moments=moments)
+            assert point is not None, f"state {state.key} is gone right after it was made"
+        return point
+
+    def _is_done(self, stage: Stage) -> bool:
+        match stage:
+            case Initial() | Train():
+                return not self._missing(stage)
+            case Prune() | Shuffle():
+                return self.archive.mask(stage.key) is not None
+            case Evaluate():
+                return self.archive.evaluation(stage.key) is not None
+            case _:
+                assert_never(stage)
+
+    def _make(self, stage: Stage) -> None:
+        match stage:
+            case Initial():
+                self._initialise(stage)
+            case Train():
+                while missing := self._missing(stage):
+                    self._train(stage.line, missing[0])
+            case Prune():
+                self._prune(stage)
+            case Shuffle():
+                noise = generator(self.trial.seed.init, "shuffle_layer")
+                self.archive.commit_mask(stage.key, shuffle_layers(self.mask(stage.mask), noise))
+            case Evaluate():
+                self._evaluate(stage)
+            case _:
+                assert_never(stage)
+
+    def _missing(self, stage: Initial | Train) -> list[Segment]:
+        held = self.archive.held(stage.line.key)
+        if isinstance(stage, Initial):
+            return [] if 0 in held.full else [Segment(0, 0, FULL)]
+        wanted = {epoch: kept for epoch, kept in self._points[stage.line.key].items() if epoch <= stage.to}
+        return missing_segments(stage.line.start, wanted, held)
+
+    def _initialise(self, stage: Initial) -> None:
+        family = self._new_family()
+        initialise(family, self.trial.seed.init, stage.draw)
+        self.archive.commit_point(State(stage.line, 0), FULL, Point(capture(family, {}), None))
+
+    def _train(self, line: Line, segment: Segment) -> None:
+        assert line.origin is not None
+        if segment.begin == line.start:
+            point: Point | None = self.point(line.origin, moments=True)
+        else:
+            point = self.archive.point(State(line, segment.begin), moments=True)
+        if point is None:
+            return  # the point was damaged and is gone now: what is missing has to be worked out again
+        if segment.begin == segment.end > line.start:
+            self.archive.commit_point(State(line, segment.end), segment.kept, point)
+            return
+        family = self._new_family()
+        optimizers = optimizers_of(family, self.trial.recipe)
+        restore(point.tensors, family, optimizers)
+        mask = None if line.mask == DENSE else self.mask(line.mask)
+        journal = Journal(line, segment)
+
+        def commit(epoch: int, kept: str) -> None:
+            record = journal.cut(epoch, kept, device.describe(self._device))
+            self.archive.commit_point(State(line, epoch), kept, Point(capture(family, optimizers), record))
+
+        epochs = (segment.begin, segment.end)
+        for epoch in train(
+            family, optimizers, mask, self._train_images, self.trial.recipe, self.trial.seed.order, *epochs
+        ):
+            trained = journal.add(epoch.number, dict(epoch.means))
+            self._listen(EpochTrained(self.trial.id, line.key, epoch.number, segment.end, epoch.means, trained.seconds))
+            stop = self._stop()
+            if epoch.number < segment.end and (stop or journal.due(self.trial)):
+                commit(epoch.number, CHECKPOINT)
+                if stop:
+                    raise Interrupted
+        commit(segment.end, segment.kept)
+        self.archive.drop_checkpoints(line.key, before=segment.end)
+
+    def _prune(self, stage: Prune) -> None:
+        family = self.family_at(stage.state)
+        scores = {"magnitude": magnitude}[stage.score](family.prunable())
+        within = None if stage.within == DENSE else self.mask(stage.within)
+        self.archive.commit_mask(stage.key, keep_top(scores, stage.density, within))
+
+    def _evaluate(self, stage: Evaluate) -> None:
+        began = time.perf_counter()
+        metrics, grid = evaluate(self.family_at(stage.state), self._held_out_images, self.trial.evaluation)
+        machine = device.describe(self._device)
+        fact = {"metrics": metrics, "seconds": time.perf_counter() - began, "machine": machine}
+        self.archive.commit_evaluation(stage.key, fact, grid)
+
+    def family_at(self, state: State) -> Family:
+        """The network in a state, without optimizers."""
+        family = self._new_family()
+        restore(weights_only(self.point(state).tensors), family, {})
+        return family
+
+    def _new_family(self) -> Family:
+        family = build(self.trial.model, self.card.image, self.trial.recipe.precision)
+        materialise(family, self._device)
+        return family
+
+    @cached_property
+    def _train_images(self) -> torch.Tensor:
+        return self._on_device(data.load(self.trial.dataset).train)
+
+    @cached_property
+    def _held_out_images(self) -> torch.Tensor:
+        return self._on_device(data.load(self.trial.dataset).held_out)
+
+    def _on_device(self, images: Images) -> torch.Tensor:
+        return torch.from_numpy(images).to(self._device)
+
+    def _failed(self, stage: Stage, kind: str, error: Exception) -> StageFailed:
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        trace = "".join(traceback.format_exception(error))
+        epoch = error.epoch if isinstance(error, Diverged) else None
+        failure = Failure(subject(stage), type(stage).__name__.lower(), kind, message, trace, epoch)
+        self._failures.record(failure)
+        return StageFailed(failure)
