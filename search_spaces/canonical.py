@@ -16,9 +16,7 @@ def canonical_json(value: Any) -> str:
     Raises:
         ValueError: if a float is NaN or infinite.
     """
-    return json.dumps(
-        _without_none(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return json.dumps(_without_none(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest(value: Any) -> str:

@@ -64,7 +64,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise SweepError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        values = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader that also refuses repeated keys
+        values = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

@@ -177,4 +177,3 @@ def _check_distinct(trials: tuple[Trial, ...]) -> None:
                 f"{trial.sparsity:g} with seed {trial.seed.init}/{trial.seed.order} is asked for twice"
             )
         seen.add(trial.id)
-

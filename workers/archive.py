@@ -1,4 +1,4 @@
-"""The archive: states, masks, evaluations and segment records, as the laboratory knows them."""
+"""The archive: states, masks and evaluations, as the laboratory knows them."""
 
 from __future__ import annotations
 
@@ -11,35 +11,12 @@ from torch import Tensor
 
 from search_spaces.canonical import canonical_json
 from workers import names, snapshot
+from workers.ledger import Ledger, SegmentRecord
 from workers.objects import Objects
 from workers.points import CHECKPOINT, FULL, WEIGHTS, Held
 from workers.pruning import Mask
 from workers.stages import MaskKey, State
 from workers.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedEpoch:
-    number: int
-    seconds: float
-    cpu_seconds: float
-    means: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentRecord:
-    """A stretch of a line that was trained in one go: by which machine, how long each epoch took, what was logged."""
-
-    line: str
-    begin: int
-    end: int
-    kept: str
-    machine: dict[str, str | int]
-    epochs: tuple[TrainedEpoch, ...]
-
-    @classmethod
-    def parse(cls, fact: dict[str, Any]) -> SegmentRecord:
-        return cls(**{**fact, "epochs": tuple(TrainedEpoch(**epoch) for epoch in fact["epochs"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +37,7 @@ class Archive:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.objects = Objects(store)
+        self.ledger = Ledger(self.objects)
 
     def held(self, line: str) -> Held:
         """The points of one line that are stored."""
@@ -74,7 +52,7 @@ class Archive:
                 fact = json.loads(payload[8 : 8 + length])["__metadata__"]["record"]
                 record = SegmentRecord.parse(json.loads(fact)) if fact else None
                 if record:
-                    self._commit_record(record)
+                    self.ledger.enter(record)
                 return Point(load(payload), record)
         return None
 
@@ -84,7 +62,7 @@ class Archive:
         record = canonical_json(asdict(point.record)) if point.record else ""
         self.objects.commit(names.state(state.line.key, state.epoch, kept), save(tensors, metadata={"record": record}))
         if point.record:
-            self._commit_record(point.record)
+            self.ledger.enter(point.record)
 
     def drop_checkpoints(self, line: str, before: int) -> None:
         """Remove the points that only guarded against preemption, up to epoch `before`."""
@@ -94,12 +72,10 @@ class Archive:
 
     def segment(self, state: State) -> SegmentRecord | None:
         """The record of the segment that ended at `state`."""
-        for kept in (FULL, WEIGHTS, CHECKPOINT):
-            fact = self.objects.read_fact(names.segment(state.line.key, state.epoch, kept))
-            if fact is not None:
-                return SegmentRecord.parse(fact)
-        point = self.point(state, moments=False)
-        return point.record if point else None
+        record = self.ledger.ending_at(state.line.key, state.epoch)
+        if record is None and (point := self.point(state, moments=False)):
+            record = point.record
+        return record
 
     def mask(self, key: MaskKey) -> Mask | None:
         payload = self.objects.read(names.mask(key))
@@ -117,6 +93,3 @@ class Archive:
         if grid:
             self.store.put_if_absent(names.grid(key), grid)
         self.objects.commit_fact(names.evaluation(key), fact)
-
-    def _commit_record(self, record: SegmentRecord) -> None:
-        self.objects.commit_fact(names.segment(record.line, record.end, record.kept), asdict(record))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from search_spaces.trial import Trial
-from workers.archive import SegmentRecord, TrainedEpoch
+from workers.ledger import SegmentRecord, TrainedEpoch
 from workers.points import Segment
 from workers.stages import Line
 

@@ -27,9 +27,7 @@ class Laboratory(ABC):
         self.epochs = trial.epochs
         self.stages: dict[str, Stage] = {}
         self._model = digest({"model": trial.model.model_dump(), "image": card.image})
-        self._step = digest(
-            {"recipe": trial.recipe.model_dump(), "data": card.fingerprint, "order": trial.seed.order}
-        )
+        self._step = digest({"recipe": trial.recipe.model_dump(), "data": card.fingerprint, "order": trial.seed.order})
         self._measure = digest({"evaluation": trial.evaluation.model_dump(), "data": card.fingerprint})
 
     def initial(self, draw: str = "initial") -> State:

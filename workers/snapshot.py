@@ -19,7 +19,7 @@ Optimizers = Mapping[str, torch.optim.Optimizer]
 def capture(family: Family, optimizers: Optimizers) -> dict[str, Tensor]:
     """Weights, buffers and moments, on the CPU. Nothing shares memory with the network."""
     tensors = {name: tensor.detach() for name, tensor in family.networks.state_dict().items()}
-    names = {parameter: name for name, parameter in family.networks.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in family.networks.named_parameters()}
     for optimizer in optimizers.values():
         for parameter, moments in optimizer.state.items():
             for quantity, tensor in moments.items():
@@ -40,8 +40,10 @@ def restore(snapshot: Snapshot, family: Family, optimizers: Optimizers) -> None:
         if name.startswith(MOMENTS):
             parameter_name, quantity = name.removeprefix(MOMENTS).rsplit(".", 1)
             parameter = parameters[parameter_name]
-            like = torch.empty_like(parameter) if tensor.shape == parameter.shape else torch.empty_like(
-                tensor, device=parameter.device
+            like = (
+                torch.empty_like(parameter)
+                if tensor.shape == parameter.shape
+                else torch.empty_like(tensor, device=parameter.device)
             )
             owner[parameter].state[parameter][quantity] = like.detach().copy_(tensor)
 

@@ -100,9 +100,7 @@ class _Masking:
         own = set(self.parameters)
         masked = {n: p for n, p in family.prunable().items() if mask is not None and p in own}
         self._weights = [p.detach() for p in masked.values()]
-        self._factors = [
-            torch.empty_like(p).copy_(mask[name]) for name, p in masked.items() if mask is not None
-        ]
+        self._factors = [torch.empty_like(p).copy_(mask[name]) for name, p in masked.items() if mask is not None]
 
     def apply(self) -> None:
         if self._weights:

@@ -10,9 +10,10 @@ from search_spaces.canonical import canonical_json
 from search_spaces.methods import Control
 from search_spaces.trial import Trial
 from workers import __version__, data, names
-from workers.archive import Archive, SegmentRecord
+from workers.archive import Archive
 from workers.failures import DIVERGED, Failure, StageFailed
 from workers.laboratory import Recorder
+from workers.ledger import SegmentRecord
 from workers.points import Points, points
 from workers.presence import present
 from workers.program import Outcome, Stretch, run_program, stretches, ticket_stretch
@@ -71,8 +72,10 @@ def _rows(lab: Workbench, outcome: Outcome) -> dict[str, list[Row]]:
     ticket = ticket_stretch(outcome)
     family = lab.family_at(outcome.final)
     history = list(_history(lab, lines, ticket))
-    seconds = {kind: sum(r["value"] for r in history if r["quantity"] == "seconds" and r["ticket"] == kind)
-               for kind in (True, False)}
+    seconds = {
+        kind: sum(r["value"] for r in history if r["quantity"] == "seconds" and r["ticket"] == kind)
+        for kind in (True, False)
+    }
     machine = lines[outcome.final.line.key][0].machine
     trial_row = {
         **_identity(lab.trial),
@@ -140,7 +143,7 @@ def records(archive: Archive, stretch: Stretch) -> Iterator[SegmentRecord]:
     epoch = stretch.state.epoch
     while epoch > stretch.begin:
         record = archive.segment(State(stretch.state.line, epoch))
-        assert record is not None and record.begin < epoch, f"no record of epoch {epoch} of {stretch.state.key}"
+        assert record is not None, f"no record of epoch {epoch} of {stretch.state.key}"
         yield record
         epoch = record.begin
 

@@ -58,7 +58,7 @@ def build(spec: specs.ModelSpec, image: Image, precision: str = "fp32") -> Famil
 def materialise(family: Family, device: torch.device) -> None:
     """Give a model from `build` uninitialised weights on `device`, laid out channels_last."""
     family.networks.to_empty(device=device)
-    family.networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    family.networks.to(memory_format=torch.channels_last)
 
 
 def initialise(family: Family, seed: int, draw: str) -> None:
@@ -77,3 +77,6 @@ def initialise(family: Family, seed: int, draw: str) -> None:
                 values.uniform_(-bound, bound, generator=generator(seed, f"{draw}:{family.role(f'{name}.{kind}')}"))
                 with torch.no_grad():
                     tensor.copy_(values)
+
+
+__all__ = ["Family", "build", "builders", "initialise", "materialise"]

@@ -110,7 +110,7 @@ class Mask(Mapping[str, Tensor]):
             blocks.append(_decompress(packed[position : position + length]))
             position += length
         header = [(name, encoding, tuple(shape)) for name, encoding, *shape in json.loads(blocks[0].tobytes())]
-        kept = {}
+        kept: dict[str, Tensor] = {}
         for encoding, data in zip(_ENCODERS, blocks[1:], strict=True):
             members = {name: shape for name, chosen, shape in header if chosen == encoding}
             sizes = [math.prod(shape) for shape in members.values()]

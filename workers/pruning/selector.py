@@ -13,9 +13,7 @@ from workers.pruning.mask import Mask
 Scope = Literal["global", "per_component", "layerwise"]
 
 
-def keep_top(
-    scores: Mapping[str, Tensor], density: float, within: Mask | None = None, scope: Scope = "global"
-) -> Mask:
+def keep_top(scores: Mapping[str, Tensor], density: float, within: Mask | None = None, scope: Scope = "global") -> Mask:
     """Keep the weights with the highest scores: exactly `round(N * density)` of the N weights ranked together.
 
     Weights are ranked all together, for each component (the first part of a name), or for each tensor. Ties keep

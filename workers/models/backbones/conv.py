@@ -28,11 +28,11 @@ class ConvBackbone:
     @property
     def _innermost(self) -> int:
         """Side of the feature map that the heads see whole."""
-        return self.image[1] // 2**self.stages
+        return self.image[1] >> self.stages
 
     def _features(self, stage: int) -> int:
         """Channels after `stage` halvings; before the first they are the image's."""
-        return self.width * 2 ** (stage - 1) if stage else self.image[0]
+        return self.width << (stage - 1) if stage else self.image[0]
 
     def encoder(self, head: str, outputs: int, *, norm_head: bool = False) -> nn.Sequential:
         """Images (N, C, H, W) to codes (N, outputs); `norm_head` puts a batch norm on the code."""

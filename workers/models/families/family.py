@@ -58,7 +58,7 @@ class Family(ABC):
         component, inner = name.split(".", 1)
         return f"{self.bodies[component]}.{inner}"
 
-    def prunable(self) -> dict[str, nn.Parameter]:
+    def prunable(self) -> dict[str, Tensor]:
         """The kernels of convolutions, transposed convolutions and linear layers, by name, in parameter order."""
         kernels = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
         return {

@@ -1,0 +1,1 @@
+"""When and where trials run: the plan, the executors, and the results."""

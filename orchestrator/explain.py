@@ -1,0 +1,107 @@
+"""Explaining a trial: its search as the chain of stages that it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.plan import make_plan, take_inventory
+from orchestrator.progress import label
+from orchestrator.results import ResultsError
+from orchestrator.sweeps import recorded
+from search_spaces.trial import Trial
+from workers.ledger import Ledger
+from workers.objects import Objects
+from workers.stages import Evaluate, Initial, Prune, Shuffle, Stage, Train
+from workers.store import Store
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of a trial: what it does, whether the store holds it, what it took, and which trials share it."""
+
+    key: str
+    does: str
+    held: bool
+    epochs: int
+    seconds: float | None
+    shared_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    trial: Trial
+    steps: tuple[Step, ...]
+    labels: dict[str, str]
+    """What each sharing trial is, by its id."""
+
+
+def find_trial(trial_id: str, store: Store) -> tuple[Trial, list[Trial]]:
+    """A trial by its id, among all trials of the sweeps that were run in the store.
+
+    Raises:
+        ResultsError: if no sweep of the store has it.
+    """
+    sweeps = recorded(store)
+    known = {trial.id: trial for sweep in sweeps for trial in sweep.trials()}
+    if trial_id not in known:
+        raise ResultsError(
+            f"no trial {trial_id!r} in store {store.uri}: it knows {len(known)} trials of {len(sweeps)} sweeps; "
+            f"`tombola status SWEEP.yaml` lists the ids of a sweep"
+        )
+    return known[trial_id], list(known.values())
+
+
+def explain(trial_id: str, store: Store) -> Explanation:
+    """The stages of a trial in order, each with what it took and who shares it."""
+    trial, known = find_trial(trial_id, store)
+    plan = make_plan(known)
+    held = take_inventory(plan, store).held
+    own = next(planned for planned in plan.trials if planned.trial.id == trial_id)
+    steps = []
+    position: dict[str, int] = {}
+    for key, stage in own.stages.items():
+        sharers = tuple(p.trial.id for p in plan.trials if key in p.stages and p.trial.id != trial_id)
+        begin = 0
+        if isinstance(stage, Train):
+            begin = position.get(stage.line.key, stage.line.start)
+            position[stage.line.key] = stage.to
+        epochs = stage.to - begin if isinstance(stage, Train) else 0
+        steps.append(Step(key, describe(stage, begin), key in held, epochs, _seconds(stage, begin, store), sharers))
+    return Explanation(trial, tuple(steps), {other.id: label(other) for other in known})
+
+
+def describe(stage: Stage, begin: int) -> str:
+    """A stage in words, with the keys of what it reads, shortened to 8 digits."""
+    match stage:
+        case Initial(_, draw):
+            return "initialise" if draw == "initial" else f"initialise afresh ({draw})"
+        case Train(line, to):
+            assert line.origin is not None
+            source = "" if begin > line.start else f" from {short(line.origin.key)}"
+            return f"train epochs {begin + 1} to {to}{source} under mask {short(line.mask)}"
+        case Prune(_, state, _, score, density):
+            return f"prune {short(state.key)} by {score} to density {density:.4g}"
+        case Shuffle(_, mask):
+            return f"shuffle mask {short(mask)} within its layers"
+        case Evaluate(_, state):
+            return f"evaluate {short(state.key)}"
+
+
+def short(key: str) -> str:
+    """A key short enough to read: 8 digits, and the epoch if it is that of a state."""
+    line, at, epoch = key.partition("@")
+    return f"{line[:8]}{at}{epoch}"
+
+
+def _seconds(stage: Stage, begin: int, store: Store) -> float | None:
+    if not isinstance(stage, Train):
+        return None
+    ledger = Ledger(Objects(store))
+    total, end = 0.0, stage.to
+    while end > begin:
+        record = ledger.ending_at(stage.line.key, end)
+        if record is None:
+            return None
+        total += sum(epoch.seconds for epoch in record.epochs if epoch.number > begin)
+        end = record.begin
+    return total

@@ -1,0 +1,83 @@
+"""Results: the rows of a store as pandas tables, and masks as tensors."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from search_spaces.trial import Trial
+from workers import names
+from workers.rows import SCHEMAS, row_name
+from workers.store import Store, open_store
+
+if TYPE_CHECKING:
+    from workers.pruning import Mask
+
+_log = logging.getLogger("tombola")
+
+
+class ResultsError(ValueError):
+    """Results that are not there; the message says what is."""
+
+
+def trials(uri: str) -> pd.DataFrame:
+    """One row for each trial in the store at `uri`, and each way it was evaluated."""
+    return _all(uri, names.TRIALS)
+
+
+def history(uri: str) -> pd.DataFrame:
+    """One row for each trial, epoch and logged quantity."""
+    return _all(uri, names.HISTORY)
+
+
+def masks(uri: str) -> pd.DataFrame:
+    """One row for each trial and prunable tensor."""
+    return _all(uri, names.MASKS)
+
+
+def mask(uri: str, trial_id: str) -> Mask:
+    """The mask of a trial.
+
+    Raises:
+        ResultsError: if the store has no mask of such a trial.
+    """
+    # Imported here because a mask is made of torch tensors, which nothing else in this module needs.
+    from workers.pruning import Mask
+
+    store = open_store(uri)
+    files = sorted(name for name in store.list(names.MASKS) if name.startswith(f"{names.MASKS}/{trial_id}-"))
+    table = read(store, names.MASKS, files[:1])
+    if table.empty:
+        raise ResultsError(f"store {store.uri} has no mask of a trial {trial_id!r}; `tombola results` lists its trials")
+    return Mask({name: kept for packed in table["mask"] for name, kept in Mask.unpack(packed).items()})
+
+
+def rows_of(store: Store, wanted: Iterable[Trial]) -> pd.DataFrame:
+    """The rows of the given trials, as their own evaluation measured them, in their order."""
+    present = set(store.list(names.TRIALS))
+    return read(store, names.TRIALS, [name for trial in wanted if (name := row_name(names.TRIALS, trial)) in present])
+
+
+def read(store: Store, dataset: str, files: Iterable[str]) -> pd.DataFrame:
+    """The rows in `files`; a damaged file is reported and left out."""
+    schema = SCHEMAS[dataset]
+    tables = [schema.empty_table()]
+    for name in files:
+        data = store.get(name)
+        try:
+            tables.append(pq.read_table(io.BytesIO(data or b""), schema=schema, page_checksum_verification=True))
+        except (pa.ArrowException, OSError) as error:
+            _log.warning("%s is damaged in store %s and left out: %s", name, store.uri, error)
+    rows: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    return rows
+
+
+def _all(uri: str, dataset: str) -> pd.DataFrame:
+    store = open_store(uri)
+    return read(store, dataset, sorted(store.list(dataset)))

@@ -1,0 +1,84 @@
+"""Sweeps as a store knows them: which were run, which of their trials have ended, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from orchestrator.results import rows_of
+from search_spaces.canonical import digest
+from search_spaces.sweep import Sweep
+from search_spaces.trial import Trial
+from workers import names
+from workers.failures import Failures
+from workers.objects import Objects
+from workers.presence import running
+from workers.rows import SCHEMAS, row_name
+from workers.stages import Stage
+from workers.store import Store
+
+
+def record(sweep: Sweep, store: Store) -> None:
+    """Enter a sweep in the store, so that its trials can be found there by their ids.
+
+    Raises:
+        StoreError: if the store cannot be written.
+    """
+    facts = sweep.model_dump()
+    Objects(store).commit_fact(names.sweep(digest(facts)), facts)
+
+
+def recorded(store: Store) -> list[Sweep]:
+    """Every sweep that was run in the store."""
+    objects = Objects(store)
+    facts = [objects.read_fact(name) for name in sorted(store.list(names.SWEEPS))]
+    return [Sweep.model_validate(fact) for fact in facts if fact is not None]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the trials of a sweep stand. `rows` are those of the trials that have ended."""
+
+    rows: pd.DataFrame
+    done: int
+    failed: int
+    diverged: int
+    running: int
+    missing: tuple[Trial, ...]
+
+
+def standing(trials: Sequence[Trial], store: Store) -> Standing:
+    """How `trials` stand, by what the store holds."""
+    rows = rows_of(store, trials)
+    ended = set(rows["trial_id"])
+    missing = tuple(trial for trial in trials if trial.id not in ended)
+    counts = rows["status"].value_counts()
+    alive = running(store)
+    return Standing(
+        rows,
+        int(counts.get("done", 0)),
+        int(counts.get("failed", 0)),
+        int(counts.get("diverged", 0)),
+        sum(trial.id in alive for trial in missing),
+        missing,
+    )
+
+
+def clear_errors(trials: Sequence[Trial], stages: Sequence[Stage], store: Store) -> int:
+    """Forget the failures, but not the divergences, of `trials` planned as `stages`; how many trials that were."""
+    Failures(Objects(store)).clear_errors(list(stages))
+    rows = rows_of(store, trials)
+    failed = set(rows["trial_id"][rows["status"] == "failed"])
+    for trial in trials:
+        if trial.id in failed:
+            store.delete(row_name(names.TRIALS, trial))
+    return len(failed)
+
+
+def clear_rows(trials: Sequence[Trial], store: Store) -> None:
+    """Remove what is left of rows of `trials`: files that are damaged, or whose trial died before it wrote them all."""
+    for trial in trials:
+        for dataset in SCHEMAS:
+            store.delete(row_name(dataset, trial))

@@ -1,0 +1,46 @@
+"""Tickets as files that plain PyTorch can use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from search_spaces.trial import Trial
+from workers import __version__, data
+from workers.archive import Archive
+from workers.models import build
+from workers.pruning import Mask
+from workers.snapshot import weights_only
+from workers.stages import Line, State
+
+MASK = "mask/"
+"""Prefix of a mask's tensors in a ticket file; all other tensors are the start weights and buffers."""
+
+
+def export_ticket(archive: Archive, trial: Trial, start_key: str, mask: Mask, path: Path) -> None:
+    """Write a ticket: start weights and buffers under their own names, masks as bool tensors under `mask/<name>`.
+
+    The metadata hold the trial's spec, the role of every tensor as JSON, and the version of tombola.
+
+    Raises:
+        ValueError: if the start state is no longer in the store, or the file cannot be written.
+    """
+    line, _, epoch = start_key.partition("@")
+    point = archive.point(State(Line(line), int(epoch)), moments=False)
+    if point is None:
+        raise ValueError(f"the start state of trial {trial.id} is not in the store any more; run its sweep again")
+    start = weights_only(point.tensors)
+    family = build(trial.model, data.card(trial.dataset).image)
+    roles = {name: family.role(name) for name in start}
+    masks = {f"{MASK}{name}": kept for name, kept in mask.items()}
+    metadata = {
+        "format": "tombola ticket 1",
+        "tombola": __version__,
+        "trial": trial.spec_json,
+        "roles": "\n".join(f"{name} {role}" for name, role in roles.items()),
+    }
+    try:
+        save_file({**start, **masks}, path, metadata=metadata)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written: {error}") from error

@@ -1,0 +1,59 @@
+"""The ledger: the segments that were trained, by which machine, how long each epoch took and what was logged."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from workers import names
+from workers.objects import Objects
+from workers.points import CHECKPOINT, FULL, WEIGHTS
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedEpoch:
+    """An epoch by its number, counted from 1, with the means over its steps of what was logged."""
+
+    number: int
+    seconds: float
+    cpu_seconds: float
+    means: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRecord:
+    """A stretch of a line that was trained in one go."""
+
+    line: str
+    begin: int
+    end: int
+    kept: str
+    machine: dict[str, str | int]
+    epochs: tuple[TrainedEpoch, ...]
+
+    @classmethod
+    def parse(cls, fact: dict[str, Any]) -> SegmentRecord:
+        return cls(**{**fact, "epochs": tuple(TrainedEpoch(**epoch) for epoch in fact["epochs"])})
+
+
+class Ledger:
+    """The segment records of a store."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def enter(self, record: SegmentRecord) -> None:
+        self._objects.commit_fact(names.segment(record.line, record.end, record.kept), asdict(record))
+
+    def ending_at(self, line: str, end: int) -> SegmentRecord | None:
+        """The record of the segment of a line that ended at epoch `end`."""
+        for kept in (FULL, WEIGHTS, CHECKPOINT):
+            fact = self._objects.read_fact(names.segment(line, end, kept))
+            if fact is not None:
+                return SegmentRecord.parse(fact)
+        return None
+
+    def all(self) -> list[SegmentRecord]:
+        """Every record, in no stated order."""
+        facts = (self._objects.read_fact(name) for name in self._objects.store.list(names.LEDGER))
+        return [SegmentRecord.parse(fact) for fact in facts if fact is not None]
