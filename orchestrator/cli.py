@@ -25,17 +25,20 @@ from orchestrator.executor import InProcess
 from orchestrator.explain import explain as explain_trial
 from orchestrator.explain import find_trial, short
 from orchestrator.plan import Plan, make_plan, take_inventory
-from orchestrator.progress import SweepProgress, label
+from orchestrator.progress import SweepProgress, duration, label
 from orchestrator.results import ResultsError, rows_of
 from orchestrator.results import mask as read_mask
 from orchestrator.tables import facts_table, trials_table
 from search_spaces import load_sweep
+from search_spaces.errors import TombolaError
 from search_spaces.sweep import Sweep
 from workers.presence import running
 from workers.store import Store, open_store
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 out = Console()
+wide = Console(width=max(out.width, 160))
+"""For tables, which are of no use when their columns are cut; a narrow terminal wraps their lines."""
 
 SweepFile = Annotated[Path, typer.Argument(help="A sweep, in YAML.", show_default=False)]
 StoreURI = Annotated[str, typer.Option("--store", metavar="URI", help="Where everything is kept: a folder.")]
@@ -56,7 +59,7 @@ def plan(
     if as_json:
         print(json.dumps(figures.as_json(), indent=2))
     else:
-        out.print(facts_table(_plan_facts(sweep, figures)))
+        wide.print(facts_table(_plan_facts(sweep, figures)))
 
 
 @app.command()
@@ -87,7 +90,7 @@ def status(sweep_file: SweepFile, store: StoreURI = DEFAULT_STORE) -> None:
         else:
             state, error = "running" if trial.id in alive else "missing", ""
         table.add_row(trial.id, str(state), label(trial), str(error))
-    out.print(table)
+    wide.print(table)
 
 
 @app.command()
@@ -106,7 +109,7 @@ def results(
     if csv:
         print(rows.to_csv(index=False), end="")
     else:
-        out.print(trials_table(rows))
+        wide.print(trials_table(rows))
 
 
 @app.command()
@@ -121,7 +124,7 @@ def explain(trial_id: TrialID, store: StoreURI = DEFAULT_STORE) -> None:
         table.add_row(
             short(step.key), step.does, "yes" if step.held else "no", str(step.epochs or ""), seconds, sharers
         )
-    out.print(table)
+    wide.print(table)
     everyone = dict.fromkeys(other for step in explanation.steps for other in step.shared_by)
     for other in everyone:
         shared = [short(step.key) for step in explanation.steps if other in step.shared_by]
@@ -160,7 +163,7 @@ def main() -> None:
     )
     try:
         app()
-    except ValueError as error:
+    except TombolaError as error:
         print(f"tombola: {error}", file=sys.stderr)
         raise SystemExit(2) from error
 
@@ -180,7 +183,7 @@ def _run(sweep: Sweep, store: Store, sweep_file: Path, *, retry: bool) -> None:
     if before.missing:
         interrupted = _run_missing(planned, before, store)
     after = sweeps.standing(sweep.trials(), store)
-    out.print(trials_table(after.rows))
+    wide.print(trials_table(after.rows))
     out.print(_summary(sweep, after), f"in {time.monotonic() - began:.0f} s", highlight=False)
     out.print(_pandas_hint(store), highlight=False, soft_wrap=True)
     if interrupted:
@@ -247,10 +250,14 @@ def _plan_facts(sweep: Sweep, figures: Estimate) -> dict[str, str]:
         "epochs, one chain logging its levels": f"{figures.epochs_chained:,}",
         "epochs, shared": f"{figures.epochs:,}",
         "held by the store": f"{figures.stages_held:,} stages; {figures.epochs_missing:,} epochs are missing",
-        "critical path": f"{figures.critical_path_epochs:,} epochs, {figures.critical_path_hours:.2f} hours here",
-        "estimated time here": f"{figures.hours:.2f} hours for what is missing, one trial at a time",
+        "critical path": f"{figures.critical_path_epochs:,} epochs, {_here(figures.critical_path_hours)}",
+        "estimated time": f"{_here(figures.hours)} for what is missing, one trial at a time",
         "kept in the store": f"{figures.bytes_kept / 1e6:,.1f} MB of states and masks",
     }
+
+
+def _here(hours: float) -> str:
+    return f"{hours:.2f} hours here ({duration(3600 * hours)})"
 
 
 def _summary(sweep: Sweep, stands: sweeps.Standing) -> str:

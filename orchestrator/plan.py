@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from search_spaces.canonical import canonical_json
+from search_spaces.errors import TombolaError
 from search_spaces.trial import Trial
 from workers import data, names
 from workers.laboratory import Recorder
@@ -18,7 +19,7 @@ from workers.stages import Evaluate, Initial, Line, Prune, Shuffle, Stage, Train
 from workers.store import Store
 
 
-class PlanError(ValueError):
+class PlanError(TombolaError):
     """A trial that cannot be run as asked for; the message names the field and what would be allowed."""
 
 

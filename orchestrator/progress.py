@@ -84,7 +84,7 @@ class SweepProgress:
         ended, failed = sum(self._ended.values()), self._ended["failed"] + self._ended["diverged"]
         running = int(ended < len(self._trials))
         text = f"trials: {ended}/{len(self._trials)} ended, {running} running, {failed} failed or diverged"
-        return f"{text}, {_duration(self._left())} left"
+        return f"{text}, {duration(self._left())} left"
 
     def _left(self) -> float:
         elapsed = time.monotonic() - self._began
@@ -109,7 +109,10 @@ def label(trial: Trial) -> str:
     return f"{trial.model.name} {trial.dataset.name} {method}{sparsity} seed {trial.seed.init}/{trial.seed.order}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 41s, 2m05s, 3h20m."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from search_spaces.errors import TombolaError
 from search_spaces.trial import Trial
 from workers import names
 from workers.rows import SCHEMAS, row_name
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("tombola")
 
 
-class ResultsError(ValueError):
+class ResultsError(TombolaError):
     """Results that are not there; the message says what is."""
 
 

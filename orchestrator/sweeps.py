@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+from pydantic import ValidationError
 
 from orchestrator.results import rows_of
 from search_spaces.canonical import digest
+from search_spaces.loading import sentence
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from workers import names
@@ -18,6 +21,8 @@ from workers.presence import running
 from workers.rows import SCHEMAS, row_name
 from workers.stages import Stage
 from workers.store import Store
+
+_log = logging.getLogger("tombola")
 
 
 def record(sweep: Sweep, store: Store) -> None:
@@ -33,8 +38,13 @@ def record(sweep: Sweep, store: Store) -> None:
 def recorded(store: Store) -> list[Sweep]:
     """Every sweep that was run in the store."""
     objects = Objects(store)
-    facts = [objects.read_fact(name) for name in sorted(store.list(names.SWEEPS))]
-    return [Sweep.model_validate(fact) for fact in facts if fact is not None]
+    found = []
+    for name in sorted(store.list(names.SWEEPS)):
+        try:
+            found.append(Sweep.model_validate(objects.read_fact(name)))
+        except ValidationError as error:  # of another version, or a plugin that is not importable here
+            _log.warning("%s in store %s is left out: %s", name, store.uri, sentence(error))
+    return found
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from search_spaces.errors import TombolaError
 from search_spaces.sweep import Sweep
 
 
-class SweepError(ValueError):
+class SweepError(TombolaError):
     """A sweep file that cannot be used; the message names the file, the field and what is allowed there."""
 
 
@@ -25,7 +25,6 @@ def load_sweep(path: str | Path) -> Sweep:
     """
     values = _read(Path(path))
     try:
-        _import_plugins(values.get("plugins"))
         sweep = Sweep.model_validate(values)
         sweep.trials()
     except ValidationError as error:
@@ -51,7 +50,7 @@ def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
         elif problem["type"] == "missing":
             yield field, "is missing"
         else:
-            message = problem["msg"].removeprefix("Value error, ")
+            message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
             shown = repr(problem["input"])
             yield field, message if cause else f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}"
 
@@ -83,15 +82,3 @@ class _Loader(yaml.SafeLoader):
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
-
-
-def _import_plugins(names: Any) -> None:
-    if names is None:
-        return
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError("plugins: must be a list of importable module names")
-    for name in names:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise ValueError(f"plugins: cannot import {name!r}: {error}") from error

@@ -12,6 +12,7 @@ from search_spaces.datasets import AnyDataset
 from search_spaces.matching import checked_condition, matches
 from search_spaces.methods import AnyMethod
 from search_spaces.models import AnyModel
+from search_spaces.plugins import WithPlugins
 from search_spaces.sparsity import snapped, sparsity_after
 from search_spaces.spec import Spec
 from search_spaces.trial import Seed, Settings, Trial
@@ -50,11 +51,10 @@ class Override(Spec):
     set: dict[str, Any]
 
 
-class Sweep(Settings):
+class Sweep(WithPlugins, Settings):
     """Everything that a sweep file says. `trials()` is what it means."""
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
-    plugins: tuple[str, ...] = ()
     models: tuple[AnyModel, ...] = Field(min_length=1)
     datasets: tuple[AnyDataset, ...] = Field(min_length=1)
     methods: tuple[AnyMethod, ...] = Field(min_length=1)

@@ -11,6 +11,7 @@ from search_spaces.canonical import canonical_json, digest
 from search_spaces.datasets import AnyDataset
 from search_spaces.methods import AnyMethod, Control, Finder
 from search_spaces.models import AnyModel
+from search_spaces.plugins import WithPlugins
 from search_spaces.spec import Spec
 
 
@@ -82,7 +83,7 @@ class Settings(Spec):
     checkpoint_every: CheckpointEvery = CheckpointEvery(minutes=10)
 
 
-class Trial(Spec):
+class Trial(WithPlugins, Spec):
     """One model, data set, method, sparsity and seed, trained by one recipe.
 
     The fields after `epochs` say how the trial is run and measured; they are no part of its identity.
@@ -98,7 +99,6 @@ class Trial(Spec):
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
     checkpoint_every: CheckpointEvery = CheckpointEvery(minutes=10)
-    plugins: tuple[str, ...] = ()
 
     @property
     def finder(self) -> Finder | None:

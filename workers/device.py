@@ -7,10 +7,11 @@ import platform
 
 import torch
 
+from search_spaces.errors import TombolaError
 from search_spaces.trial import Resources
 
 
-class DeviceError(ValueError):
+class DeviceError(TombolaError):
     """A trial asks for a device that this machine does not have."""
 
 

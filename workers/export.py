@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from search_spaces.errors import TombolaError
 from search_spaces.trial import Trial
 from workers import __version__, data
 from workers.archive import Archive
@@ -13,6 +14,11 @@ from workers.models import build
 from workers.pruning import Mask
 from workers.snapshot import weights_only
 from workers.stages import Line, State
+
+
+class ExportError(TombolaError):
+    """A ticket that cannot be written."""
+
 
 MASK = "mask/"
 """Prefix of a mask's tensors in a ticket file; all other tensors are the start weights and buffers."""
@@ -24,12 +30,12 @@ def export_ticket(archive: Archive, trial: Trial, start_key: str, mask: Mask, pa
     The metadata hold the trial's spec, the role of every tensor as JSON, and the version of tombola.
 
     Raises:
-        ValueError: if the start state is no longer in the store, or the file cannot be written.
+        ExportError: if the start state is no longer in the store, or the file cannot be written.
     """
     line, _, epoch = start_key.partition("@")
     point = archive.point(State(Line(line), int(epoch)), moments=False)
     if point is None:
-        raise ValueError(f"the start state of trial {trial.id} is not in the store any more; run its sweep again")
+        raise ExportError(f"the start state of trial {trial.id} is not in the store any more; run its sweep again")
     start = weights_only(point.tensors)
     family = build(trial.model, data.card(trial.dataset).image)
     roles = {name: family.role(name) for name in start}
@@ -43,4 +49,4 @@ def export_ticket(archive: Archive, trial: Trial, start_key: str, mask: Mask, pa
     try:
         save_file({**start, **masks}, path, metadata=metadata)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be written: {error}") from error
+        raise ExportError(f"{path}: cannot be written: {error}") from error

@@ -57,6 +57,8 @@ class Laboratory(ABC):
 
     def prune(self, state: State, mask: MaskKey, *, score: str, density: float) -> MaskKey:
         """Of what `mask` keeps, the `density` of all prunable weights that `score` ranks highest in `state`."""
+        if density >= 1:
+            return mask
         key = self._key("prune", state=state.key, within=mask, score=score, density=density)
         self._do(Prune(MaskKey(key), state, mask, score, density))
         return MaskKey(key)

@@ -30,6 +30,10 @@ class Profile:
     epoch_seconds: float
 
 
+UNKNOWN = Profile(0, 0, 0, 0.0)
+"""The profile of a model that does not train."""
+
+
 def profile_key(trial: Trial) -> str:
     """Trials with the same key have the same profile on this machine."""
     facts = trial.model_dump(include={"model", "dataset", "recipe", "resources"})
@@ -56,11 +60,12 @@ def _measured(trial: Trial) -> Profile:
     family = build(trial.model, card.image, trial.recipe.precision)
     materialise(family, place)
     initialise(family, 0, "profile")
-    optimizers = optimizers_of(family, trial.recipe)
+    steady = trial.recipe.model_copy(update={"lr": 1e-12, "lr_discriminator": None})  # no recipe diverges here
+    optimizers = optimizers_of(family, steady)
     images = torch.zeros(trial.recipe.batch, *card.image, dtype=torch.uint8, device=place)
     durations: list[float] = []
     clock = time.perf_counter()
-    for _ in train(family, optimizers, None, images, trial.recipe, 0, 0, 1000):  # an epoch of one batch is a step
+    for _ in train(family, optimizers, None, images, steady, 0, 0, 1000):  # an epoch of one batch is a step
         now = time.perf_counter()
         durations.append(now - clock)
         clock = now

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlparse
 
+from search_spaces.errors import TombolaError
 
-class StoreError(ValueError):
+
+class StoreError(TombolaError):
     """A store that cannot be opened or written; the message says which and why."""
 
 
@@ -67,21 +69,14 @@ class LocalStore:
             return False
         scratch = self.root / "tmp" / uuid.uuid4().hex
         try:
-            scratch.parent.mkdir(parents=True, exist_ok=True)
+            _write(scratch, data)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with scratch.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            # A hard link appears at once and fails if the name is taken: the file system elects the first commit.
-            os.link(scratch, path)
-        except FileExistsError:
-            return False
+            return _link(scratch, path)
         except OSError as error:
             raise StoreError(f"--store {self.root}: cannot write {name}: {error.strerror}") from error
         finally:
-            scratch.unlink(missing_ok=True)
-        return True
+            if scratch.parent.is_dir():
+                scratch.unlink(missing_ok=True)
 
     def list(self, folder: str) -> Iterator[str]:
         for path, _, files in os.walk(self.root / folder):
@@ -91,3 +86,20 @@ class LocalStore:
 
     def delete(self, name: str) -> None:
         (self.root / name).unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _link(source: Path, target: Path) -> bool:
+    """Let `source` appear as `target` at once, unless the name is taken: the file system elects the first commit."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    return True

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from search_spaces.errors import TombolaError
+
 Images = npt.NDArray[np.uint8]
 """Images (N, channels, height, width), 0 to 255."""
 
 
-class DataError(ValueError):
+class DataError(TombolaError):
     """Data that is missing or damaged; the message says where it was looked for and how to get it."""
 
 

@@ -26,7 +26,7 @@ class Mask(Mapping[str, Tensor]):
 
     def __init__(self, kept: Mapping[str, Tensor]) -> None:
         assert all(tensor.dtype == torch.bool for tensor in kept.values()), "a mask holds bool tensors"
-        self._kept = {name: tensor.detach().cpu().contiguous() for name, tensor in kept.items()}
+        self._kept = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in kept.items()}
 
     @classmethod
     def dense(cls, parameters: Mapping[str, Tensor]) -> Mask:

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from search_spaces.errors import TombolaError
+
+
+class ImageSizeError(TombolaError):
+    """Images of a size that a backbone has no stages for."""
+
 
 @dataclass(frozen=True)
 class ConvBackbone:
     """Stages of kernel 4, stride 2, whose width doubles from `width` with every halving of the image.
 
     Raises:
-        ValueError: if the image is not square or cannot be halved `stages` times.
+        ImageSizeError: if the image is not square or cannot be halved `stages` times.
     """
 
     image: tuple[int, int, int]
@@ -23,7 +29,7 @@ class ConvBackbone:
     def __post_init__(self) -> None:
         _, height, width = self.image
         if height != width or height % 2**self.stages:
-            raise ValueError(f"images of {height}x{width} cannot be halved {self.stages} times")
+            raise ImageSizeError(f"images of {height}x{width} cannot be halved {self.stages} times")
 
     @property
     def _innermost(self) -> int:

@@ -1,0 +1,31 @@
+# `make demo` and `make test` do all the set-up they need; PYTHON chooses the interpreter, 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types check clean
+
+demo: .venv/ready
+	$(BIN)/tombola run search_spaces/quickstart.yaml
+
+test: lint types check
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+check: .venv/ready
+	$(BIN)/pytest
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'tombola needs Python 3.11 or newer; name one with: make PYTHON=python3.x'; exit 1; }
+	$(PYTHON) -m venv --clear .venv || \
+	  { echo 'making a virtual environment failed; on Debian and Ubuntu: apt install python3-venv'; exit 1; }
+	$(BIN)/pip install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv tombola-store

@@ -1,0 +1,70 @@
+"""How small packed masks are, beside the entropy bound of independent draws: N weights of density d, N H(d) / 8 bytes.
+
+Uniformly random masks are the worst case: nothing but their density is known beforehand. Magnitude masks of initialised
+networks keep a different share of every layer, which can bring them below the bound. The header is the part of the
+packed bytes that says what tensors there are; its size is nearly fixed, so it weighs most where few weights are kept.
+
+Goal: at most 1.05 of the bound, header included.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from search_spaces.models import DCGAN
+from search_spaces.sparsity import density_of
+from workers.models import Family, build, initialise, materialise
+from workers.pruning import Mask, keep_top, magnitude, random
+from workers.pruning.mask import _LENGTHS
+from workers.randomness import generator
+
+WIDTHS = (32, 128)
+"""That of a small network, and that of Kalibhat et al. (2021)."""
+
+SPARSITIES = (0.2, 0.36, 0.5, 0.67, 0.8, 0.9, 0.95, 0.98, 0.99)
+GOAL = 1.05
+
+
+def initialised(width: int) -> Family:
+    family = build(DCGAN(width=width), (1, 32, 32))
+    materialise(family, torch.device("cpu"))
+    initialise(family, 0, "initial")
+    return family
+
+
+def bound(mask: Mask) -> float:
+    """Bytes that independent draws of the density of `mask` cannot go below on average."""
+    density = mask.kept / mask.size
+    return -mask.size * sum(p * math.log2(p) for p in (density, 1 - density)) / 8
+
+
+def cells(mask: Mask) -> tuple[str, str, str]:
+    """Packed bytes, those relative to the bound, and the share of the header, for the table."""
+    packed = mask.pack()
+    assert Mask.unpack(packed) == mask, "a mask that does not come back has no size"
+    ratio = len(packed) / bound(mask)
+    header = _LENGTHS.size + _LENGTHS.unpack_from(packed)[0]
+    return f"{len(packed):,}", f"{ratio:.4f}{' *' if ratio > GOAL else '  '}", f"{header / len(packed):.2%}"
+
+
+def main() -> None:
+    for width in WIDTHS:
+        weights = initialised(width).prunable()
+        scores = {"random": random(weights, generator(0, "random")), "magnitude": magnitude(weights)}
+        size = sum(weight.numel() for weight in weights.values())
+        table = Table(title=f"DCGAN of width {width}: {size:,} weights", box=None, header_style="bold")
+        for column in ("sparsity", "bound", *(c for kind in scores for c in (kind, "of bound", "header"))):
+            table.add_column(column, justify="right")
+        for sparsity in SPARSITIES:
+            masks = [keep_top(score, density_of(sparsity)) for score in scores.values()]
+            table.add_row(f"{sparsity:g}", f"{bound(masks[0]):,.0f}", *(cell for mask in masks for cell in cells(mask)))
+        Console().print(table, highlight=False)
+    print(f"Sizes in bytes; header: its share of them; *: above the goal of {GOAL}.")
+
+
+if __name__ == "__main__":
+    main()

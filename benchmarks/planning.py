@@ -1,0 +1,87 @@
+"""How long planning 10,000 trials takes, part by part, in an empty store.
+
+Five methods, one of which does not share the chain of the others, at 20 sparsities from 100 seeds. Everything that
+`tombola plan` prints is worked out, but for the profiles, which are measured by training: here they are made up, as
+their values change no duration. Every run starts afresh; imports are not counted.
+
+Goal: 10 seconds in all.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.plan import kept_bytes, make_plan, take_inventory, verbs
+from search_spaces.sweep import Sweep
+from workers.store import open_store
+
+RUNS = 3
+SWEEP: dict[str, Any] = {
+    "name": "ten-thousand",
+    "models": ["vae"],
+    "datasets": ["digits"],
+    "methods": ["imp", "one_shot", "reinit", "shuffle_layer", {"name": "imp", "rate": 0.1}],
+    "sparsities": {"rounds": 20},
+    "seeds": 100,
+    "epochs": 50,
+    "rewind": 5,
+}
+
+T = TypeVar("T")
+
+
+class Stopwatch(dict[str, float]):
+    """Seconds by part."""
+
+    def time(self, part: str, work: Callable[[], T]) -> T:
+        began = time.perf_counter()
+        result = work()
+        self[part] = time.perf_counter() - began
+        return result
+
+
+def measure() -> tuple[Stopwatch, dict[str, str]]:
+    """Seconds by part, and what was planned."""
+    watch = Stopwatch()
+    sweep = watch.time("Sweep.model_validate", lambda: Sweep.model_validate(SWEEP))
+    trials = watch.time("Sweep.trials", sweep.trials)
+    plan = watch.time("make_plan", lambda: make_plan(trials))
+    counts = watch.time("stages", lambda: verbs(plan))
+    watch.time("points and lines", lambda: (plan.points, plan.lines))
+    alone = watch.time("epochs alone", lambda: plan.epochs_alone)
+    chained = watch.time("epochs chained", lambda: plan.epochs_chained)
+    shared = watch.time("epochs shared", lambda: plan.epochs)
+    seconds = watch.time("seconds by line", lambda: plan.line_seconds({trial.id: 1.0 for trial in trials}))
+    path = watch.time("critical path in epochs", plan.critical_path)
+    watch.time("critical path in seconds", lambda: plan.critical_path(seconds))
+    watch.time(
+        "bytes kept", lambda: kept_bytes(plan, {trial.id: (66_000_000, 22_000_000, 5_000_000) for trial in trials})
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        inventory = watch.time("take_inventory", lambda: take_inventory(plan, open_store(folder)))
+    assert inventory.missing == shared, "an empty store lacks everything"
+    planned = {"trials": len(trials), "stages": sum(counts.values()), "epochs alone": alone, "chained": chained}
+    planned |= {"shared": shared, "on the critical path": round(path)}
+    return watch, {name: f"{number:,}" for name, number in planned.items()}
+
+
+def main() -> None:
+    runs = [measure() for _ in range(RUNS)]
+    table = Table("seconds", box=None, header_style="bold")
+    for i in range(RUNS):
+        table.add_column(f"run {i + 1}", justify="right")
+    for part in runs[0][0]:
+        table.add_row(part, *(f"{watch[part]:.2f}" for watch, _ in runs))
+    table.add_row("in all (goal: 10)", *(f"{sum(watch.values()):.2f}" for watch, _ in runs))
+    Console().print(table, highlight=False)
+    print("planned:", ", ".join(f"{number} {name}" for name, number in runs[0][1].items()))
+
+
+if __name__ == "__main__":
+    main()

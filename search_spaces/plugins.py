@@ -1,0 +1,37 @@
+"""Plugins: a user's own modules, imported so that what they register can be named in a sweep."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, model_validator
+
+
+class WithPlugins(BaseModel):
+    """A model whose plugins are imported before any name in it is looked up."""
+
+    plugins: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _import_plugins(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            import_plugins(value.get("plugins"))
+        return value
+
+
+def import_plugins(modules: Any) -> None:
+    """Import every module named in a list.
+
+    Raises:
+        ValueError: if it is no list of names, or one cannot be imported.
+    """
+    if not isinstance(modules, list | tuple | None) or not all(isinstance(name, str) for name in modules or ()):
+        raise ValueError("plugins: must be a list of importable module names")
+    for name in modules or ():
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ValueError(f"plugins: cannot import {name!r}: {error}") from error

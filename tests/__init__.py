@@ -1,0 +1,1 @@
+"""Tests, by package; `toys` is the plugin that they share."""

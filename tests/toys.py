@@ -1,0 +1,101 @@
+"""A plugin for the tests: real digits, but few; and a model that fails for as long as a file exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from search_spaces.datasets import DatasetSpec, Digits, datasets
+from search_spaces.models import ModelSpec, models
+from search_spaces.sweep import Sweep
+from search_spaces.trial import Trial
+from workers.data import DatasetCard, Split, card, load, sources
+from workers.models import builders
+from workers.models.backbones import MLPBackbone
+from workers.models.families import Autoencoder, Loss
+
+TRAIN, HELD_OUT = 120, 100
+
+
+@datasets.register
+class ToyDigits(DatasetSpec):
+    name: Literal["toy_digits"] = "toy_digits"
+
+
+class _ToySource:
+    def card(self, spec: DatasetSpec) -> DatasetCard:
+        whole = card(Digits())
+        return DatasetCard(f"toy-{whole.fingerprint}", whole.image, TRAIN, HELD_OUT)
+
+    def load(self, spec: DatasetSpec) -> Split:
+        whole = load(Digits())
+        return Split(whole.train[:TRAIN], whole.held_out[:HELD_OUT])
+
+
+@models.register
+class Faulty(ModelSpec):
+    """An autoencoder that cannot be trained while the file `broken` exists."""
+
+    name: Literal["faulty"] = "faulty"
+    width: int = 4
+    broken: str
+
+
+class _FaultyAutoencoder(Autoencoder):
+    broken: str
+
+    def losses(self, images: Tensor, noise: torch.Generator) -> Iterator[Loss]:
+        if Path(self.broken).exists():
+            raise RuntimeError("out of ink")
+        yield from super().losses(images, noise)
+
+
+def _faulty(spec: Faulty, image: tuple[int, int, int], precision: str) -> Autoencoder:
+    backbone = MLPBackbone(image, spec.width)
+    networks = {"encoder": backbone.encoder("to_code", 2), "decoder": backbone.decoder("from_code", 2)}
+    family = _FaultyAutoencoder(networks, 2, precision)
+    family.broken = spec.broken
+    return family
+
+
+sources["toy_digits"] = _ToySource()
+builders["faulty"] = _faulty
+
+TOY_MODELS = {
+    "linear_autoencoder": {"name": "linear_autoencoder", "width": 8, "latent": 4},
+    "vae": {"name": "vae", "width": 2, "latent": 3},
+    "dcgan": {"name": "dcgan", "width": 2, "latent": 3},
+}
+
+
+def toy_sweep(**changes: Any) -> dict[str, Any]:
+    """A sweep file's contents at toy size: one autoencoder, IMP, three rounds."""
+    return {
+        "name": "toy",
+        "plugins": ["tests.toys"],
+        "models": [TOY_MODELS["linear_autoencoder"]],
+        "datasets": ["toy_digits"],
+        "methods": ["imp"],
+        "sparsities": {"rounds": 3},
+        "seeds": 1,
+        "epochs": 4,
+        "rewind": 1,
+        "recipe": {"batch": 20},
+        "evaluation": {"samples": 50, "grid": 2},
+        **changes,
+    }
+
+
+def toy_trials(**changes: Any) -> tuple[Trial, ...]:
+    return Sweep.model_validate(toy_sweep(**changes)).trials()
+
+
+def toy_trial(model: str = "linear_autoencoder", **changes: Any) -> Trial:
+    """The one trial of a toy sweep of a single sparsity."""
+    sparsities = {"sparsities": [0.488]} if "sparsities" not in changes else {}
+    (trial,) = toy_trials(models=[TOY_MODELS[model]], **sparsities, **changes)
+    return trial

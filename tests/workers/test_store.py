@@ -1,0 +1,85 @@
+import threading
+from pathlib import Path
+
+import pytest
+
+from workers.store import Store, StoreError, open_store
+
+
+def test_what_is_put_is_got(store: Store) -> None:
+    assert store.get("a/b") is None
+    assert store.put_if_absent("a/b", b"first")
+    assert store.get("a/b") == b"first"
+
+
+def test_the_first_commit_wins(store: Store) -> None:
+    store.put_if_absent("a/b", b"first")
+    assert not store.put_if_absent("a/b", b"second")
+    assert store.get("a/b") == b"first"
+
+
+def test_only_one_of_many_writers_wins(store: Store) -> None:
+    wins: list[int] = []
+    start = threading.Barrier(8)
+
+    def write(writer: int) -> None:
+        start.wait()
+        if store.put_if_absent("contested", bytes([writer]) * 100_000):
+            wins.append(writer)
+
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(wins) == 1
+    assert store.get("contested") == bytes(wins) * 100_000
+
+
+def test_list_names_all_below_a_folder(store: Store) -> None:
+    for name in ("a/1", "a/b/2", "c/3"):
+        store.put_if_absent(name, b"")
+    assert sorted(store.list("a")) == ["a/1", "a/b/2"]
+    assert list(store.list("none")) == []
+
+
+def test_delete_removes_and_does_not_mind_absence(store: Store) -> None:
+    store.put_if_absent("a", b"")
+    store.delete("a")
+    store.delete("a")
+    assert store.get("a") is None
+
+
+def test_nothing_half_written_is_left_behind(store: Store, tmp_path: Path) -> None:
+    store.put_if_absent("a", b"x")
+    store.put_if_absent("a", b"y")
+    assert [path.name for path in (tmp_path / "store").rglob("*") if path.is_file()] == ["a"]
+
+
+def test_opening_writes_nothing(tmp_path: Path) -> None:
+    open_store(str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_path_and_a_file_uri_are_the_same_store(tmp_path: Path) -> None:
+    folder = tmp_path / "with space"
+    open_store(str(folder)).put_if_absent("a", b"x")
+    assert open_store(folder.as_uri()).get("a") == b"x"
+
+
+@pytest.mark.parametrize("uri", ["ftp://host/x", "file://elsewhere/x"])
+def test_a_store_of_another_kind_is_refused(uri: str) -> None:
+    with pytest.raises(StoreError, match="not a store that tombola can open"):
+        open_store(uri)
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="is a file"):
+        open_store(str(tmp_path / "file"))
+
+
+def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "objects").touch()  # a file where a folder is needed: unwritable for root too
+    with pytest.raises(StoreError, match="cannot write objects/a"):
+        open_store(str(tmp_path)).put_if_absent("objects/a", b"")
