@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from itertools import product
 from typing import Annotated, Any
 
@@ -75,6 +76,10 @@ class Sweep(WithPlugins, Settings):
             ValueError: if two trials are the same, a condition matches nothing, a method lacks a sparsity, or a
                 rewind epoch leaves nothing to train.
         """
+        return self._trials
+
+    @cached_property
+    def _trials(self) -> tuple[Trial, ...]:
         settings = _SettingsByTrial(self)
         trials = tuple(
             Trial.model_construct(

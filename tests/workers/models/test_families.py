@@ -5,8 +5,7 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 from search_spaces.models import DCGAN, VAE, LinearAutoencoder
-from workers.models import build, initialise, materialise
-from workers.models import families
+from workers.models import build, families, initialise, materialise
 
 IMAGES = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
 

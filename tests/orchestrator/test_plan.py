@@ -1,0 +1,126 @@
+"""Plans: what they count is what running does."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from orchestrator.estimate import estimate
+from orchestrator.executor import InProcess
+from orchestrator.plan import Plan, PlanError, make_plan, take_inventory
+from tests.toys import TOY_MODELS, toy_sweep, toy_trials
+from workers.points import FULL, WEIGHTS
+from workers.reports import EpochTrained, Report
+from workers.store import Store
+
+EVERYTHING: dict[str, Any] = {
+    "models": list(TOY_MODELS.values()),
+    "methods": ["dense", "imp", "one_shot", "reinit", {"name": "shuffle_layer", "of": "one_shot"}],
+    "sparsities": [{"rounds": 2}, 0.5],
+    "epochs": 3,
+}
+
+
+def execute(plan: Plan, store: Store) -> list[tuple[str, int]]:
+    epochs: list[tuple[str, int]] = []
+
+    def listen(report: Report) -> None:
+        if isinstance(report, EpochTrained):
+            epochs.append((report.line, report.epoch))
+
+    InProcess().run([planned.trial for planned in plan.trials], plan.points, store, listen, lambda: False)
+    return epochs
+
+
+def test_executed_epochs_are_the_planned_distinct_epochs(store: Store) -> None:
+    plan = make_plan(toy_trials(**EVERYTHING))
+    assert take_inventory(plan, store).missing == plan.epochs
+    executed = execute(plan, store)
+    assert len(executed) == len(set(executed)) == plan.epochs
+    after = take_inventory(plan, store)
+    assert after.missing == 0
+    assert after.held == set(plan.stages)
+
+
+def test_a_plan_counts_only_what_a_store_lacks(store: Store) -> None:
+    execute(make_plan(toy_trials(sparsities={"rounds": 2})), store)
+    grown = make_plan(toy_trials(sparsities={"rounds": 4}))
+    missing = take_inventory(grown, store).missing
+    assert missing == 2 * 3
+    assert len(execute(grown, store)) == missing
+
+
+def test_the_three_counts_of_epochs() -> None:
+    plan = make_plan(toy_trials(methods=["imp", "reinit"], sparsities={"rounds": 3}))
+    # 4 epochs dense, 3 a round from the rewind epoch on; reinit trains its fresh weights for 4
+    imp, reinit = [4 + 3 * k for k in (1, 2, 3)], [4 + 3 * (k - 1) + 4 for k in (1, 2, 3)]
+    assert plan.epochs_alone == sum(imp) + sum(reinit)
+    assert plan.epochs_chained == imp[-1] + (4 + 3 * 2 + 4 * 3)
+    assert plan.epochs == 4 + 3 * 3 + 4 * 3
+
+
+def test_sharing_pays_as_the_design_says() -> None:
+    plan = make_plan(toy_trials(sparsities={"rounds": 20}, epochs=10, rewind=0))
+    assert plan.epochs_alone == sum(10 * (k + 1) for k in range(1, 21))  # 230 trainings
+    assert plan.epochs == 10 * 21
+
+
+def test_the_critical_path_is_the_longest_chain() -> None:
+    plan = make_plan(toy_trials(methods=["imp", "reinit"], sparsities={"rounds": 3}, seeds=5))
+    assert plan.critical_path() == 4 + 3 * 2 + 4  # dense, two rounds, and the third mask on fresh weights
+    assert plan.critical_path(dict.fromkeys(plan.lines, 2.0)) == 2 * plan.critical_path()
+
+
+def test_trials_come_longest_first() -> None:
+    epochs = [planned.epochs for planned in make_plan(toy_trials(**EVERYTHING)).trials]
+    assert epochs == sorted(epochs, reverse=True)
+
+
+def test_points_are_kept_in_full_where_training_goes_on() -> None:
+    plan = make_plan(toy_trials(methods=["imp"], sparsities=[0.2]))
+    kept = sorted(tuple(sorted(points.items())) for points in plan.points.values())
+    assert kept == [((1, FULL), (4, WEIGHTS)), ((4, WEIGHTS),)]
+
+
+def test_stages_come_after_what_they_need() -> None:
+    plan = make_plan(toy_trials(**EVERYTHING))
+    seen: set[str] = set()
+    for key, stage in plan.stages.items():
+        assert set(stage.needs) <= seen, stage
+        seen.add(key)
+
+
+def test_the_bytes_that_a_plan_prints_are_the_bytes_that_are_kept(store: Store) -> None:
+    plan = make_plan(toy_trials(**EVERYTHING))
+    expected = estimate(plan, store, InProcess()).bytes_kept
+    execute(plan, store)
+    kept = [name for folder in ("objects/states", "objects/masks") for name in store.list(folder)]
+    actual = sum(len(store.get(name) or b"") for name in kept)
+    overhead = 6000 * len(kept)  # headers, which toy networks do not make up for
+    assert expected <= actual <= expected + overhead
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": {"batch": 121}}, "recipe.batch: 121 is more than the 120 training images of toy_digits"),
+        ({"evaluation": {"samples": 101}}, "evaluation.samples: 101 is more than the 100 held-out images"),
+    ],
+)
+def test_a_trial_that_asks_for_more_images_than_there_are_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        make_plan(toy_trials(**change))
+
+
+def test_planning_and_reading_results_load_no_torch() -> None:
+    code = f"""
+import sys
+from search_spaces import Sweep
+from orchestrator import cli, plan, results, sweeps
+trials = Sweep.model_validate({toy_sweep(plugins=[], datasets=["digits"])!r}).trials()
+assert plan.make_plan(trials).epochs
+assert results.trials("nowhere").empty
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

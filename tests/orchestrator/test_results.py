@@ -1,0 +1,99 @@
+import logging
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from orchestrator import results
+from search_spaces.trial import Trial
+from tests.toys import toy_trials
+from workers import names
+from workers.archive import Archive
+from workers.rows import SCHEMAS
+from workers.stages import MaskKey
+from workers.store import Store, open_store
+from workers.trial import run_trial
+
+TRIALS = toy_trials(sparsities=[0.2, 0.36])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = open_store(str(tmp_path_factory.mktemp("finished")))
+    for trial in TRIALS:
+        run_trial(trial, store)
+    return store
+
+
+def test_pandas_reads_the_parquet_files_directly(finished: Store, tmp_path: Path) -> None:
+    root = Path(finished.uri.removeprefix("file://"))
+    for dataset, schema in SCHEMAS.items():
+        frame = pd.read_parquet(root / dataset)
+        assert list(frame.columns) == schema.names
+        assert set(frame["trial_id"]) == {trial.id for trial in TRIALS}
+
+
+def test_a_row_carries_the_whole_trial(finished: Store) -> None:
+    rows = results.trials(finished.uri)
+    restored = {Trial.model_validate_json(spec) for spec in rows["spec"]}
+    assert restored == set(TRIALS)
+
+
+def test_a_row_carries_the_keys_to_find_its_objects(finished: Store) -> None:
+    archive = Archive(finished)
+    for _, row in results.trials(finished.uri).iterrows():
+        assert archive.mask(MaskKey(row["mask_key"])) == results.mask(finished.uri, row["trial_id"])
+        assert archive.evaluation(row["evaluation_key"])["metrics"]["reconstruction_mse"] == row["reconstruction_mse"]
+        assert finished.get(names.grid(row["evaluation_key"])).startswith(b"\x89PNG")
+
+
+def test_a_row_says_where_and_by_what_it_was_made(finished: Store) -> None:
+    row = results.trials(finished.uri).iloc[0]
+    assert row["device"] == "cpu"
+    assert row["threads"] == 1
+    assert row["tombola"]
+    assert row["torch"]
+    assert row["host"]
+    assert row["finished"].tzinfo is not None
+
+
+def test_masks_add_up(finished: Store) -> None:
+    masks = results.masks(finished.uri).groupby("trial_id")[["weights", "kept"]].sum()
+    rows = results.trials(finished.uri).set_index("trial_id")
+    assert (masks["weights"] == rows["prunable"]).all()
+    assert (masks["kept"] == rows["kept"]).all()
+    assert (1 - masks["kept"] / masks["weights"]).round(9).equals(rows["achieved_sparsity"].round(9))
+
+
+def test_an_empty_store_has_empty_tables_with_all_columns(tmp_path: Path) -> None:
+    for name in SCHEMAS:
+        frame = getattr(results, name)(str(tmp_path / "none"))
+        assert frame.empty
+        assert list(frame.columns) == SCHEMAS[name].names
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_damaged_row_file_is_reported_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = open_store(str(tmp_path))
+    for trial in TRIALS:
+        run_trial(trial, store)
+    damaged = next((tmp_path / names.TRIALS).iterdir())
+    data = bytearray(damaged.read_bytes())
+    data[40] ^= 1
+    damaged.write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        rows = results.trials(store.uri)
+    assert len(rows) == len(TRIALS) - 1
+    assert "is damaged" in caplog.text
+
+
+def test_a_mask_that_is_not_there_says_so(finished: Store) -> None:
+    with pytest.raises(results.ResultsError, match="no mask of a trial 'nope'"):
+        results.mask(finished.uri, "nope")
+
+
+def test_every_column_is_documented_as_its_schema_says() -> None:
+    documentation = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    for schema in SCHEMAS.values():
+        for field in schema:
+            assert f"| `{field.name}` | {field.metadata[b'meaning'].decode()} |" in documentation

@@ -1,0 +1,118 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from search_spaces.trial import Evaluation
+from tests.toys import TOY_MODELS, toy_trial
+from workers import data
+from workers.evaluation import METRICS, evaluate
+from workers.evaluation.grid import png
+from workers.models import Family, build, initialise, materialise
+from workers.training import Diverged, normalised, optimizers_of, train
+
+HELD_OUT = torch.from_numpy(data.load(toy_trial().dataset).held_out)
+FAMILY_METRICS = {
+    "linear_autoencoder": {"reconstruction_mse"},
+    "vae": {"reconstruction_mse", "reconstruction", "kl", "elbo"},
+    "dcgan": {"discriminator_loss", "real_accuracy", "fake_accuracy"},
+}
+
+
+def made(model: str) -> Family:
+    trial = toy_trial(model)
+    family = build(trial.model, (1, 32, 32))
+    materialise(family, torch.device("cpu"))
+    initialise(family, 0, "initial")
+    images = torch.from_numpy(data.load(trial.dataset).train)
+    list(train(family, optimizers_of(family, trial.recipe), None, images, trial.recipe, 0, 0, 1))
+    return family
+
+
+def everything(family: Family) -> dict[str, Tensor]:
+    gradients = {f"{n}.grad": p.grad for n, p in family.networks.named_parameters() if p.grad is not None}
+    return {name: t.clone() for name, t in {**family.networks.state_dict(), **gradients}.items()}
+
+
+@pytest.mark.parametrize("model", TOY_MODELS)
+def test_evaluation_leaves_no_trace(model: str) -> None:
+    family = made(model)
+    next(family.networks.children()).eval()  # a mixed state, to be left as it is
+    before, rng = everything(family), torch.get_rng_state()
+    modes = [m.training for m in family.networks.modules()]
+    metrics, _ = evaluate(family, HELD_OUT, Evaluation(samples=50, grid=2))
+    assert metrics.keys() == FAMILY_METRICS[model]
+    assert metrics.keys() <= set(METRICS)
+    after = everything(family)
+    assert all(before[name].equal(after[name]) for name in before)
+    assert torch.get_rng_state().equal(rng)
+    assert [m.training for m in family.networks.modules()] == modes
+
+
+@pytest.mark.parametrize("model", ["vae", "dcgan"])
+def test_evaluation_uses_running_statistics(model: str) -> None:
+    family = made(model)
+    before, _ = evaluate(family, HELD_OUT, Evaluation(samples=50, grid=0))
+    for name, buffer in family.networks.named_buffers():
+        if name.endswith("running_var"):
+            buffer.mul_(4)
+    after, _ = evaluate(family, HELD_OUT, Evaluation(samples=50, grid=0))
+    assert before != after
+
+
+@pytest.mark.parametrize("model", TOY_MODELS)
+def test_evaluation_repeats_itself(model: str) -> None:
+    family = made(model)
+    assert evaluate(family, HELD_OUT, Evaluation()) == evaluate(family, HELD_OUT, Evaluation())
+
+
+def test_reconstruction_error_is_the_mean_over_pixels() -> None:
+    family = made("linear_autoencoder")
+    metrics, _ = evaluate(family, HELD_OUT, Evaluation(samples=30, grid=0))
+    images = normalised(HELD_OUT[:30])
+    with torch.no_grad():
+        restored = family.networks["decoder"](family.networks["encoder"](images))
+    expected = np.mean((restored.numpy().astype(np.float64) - images.numpy()) ** 2)
+    assert metrics["reconstruction_mse"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_elbo_is_made_of_its_terms() -> None:
+    metrics, _ = evaluate(made("vae"), HELD_OUT, Evaluation(samples=50, grid=0))
+    assert metrics["elbo"] == pytest.approx(-metrics["reconstruction"] - metrics["kl"], rel=1e-6)
+    assert metrics["kl"] > 0
+
+
+def test_a_blind_discriminator_scores_like_a_coin() -> None:
+    family = made("dcgan")
+    head = family.networks["discriminator"].get_submodule("to_logit.conv")
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    metrics, _ = evaluate(family, HELD_OUT, Evaluation(samples=50, grid=0))
+    assert metrics["discriminator_loss"] == pytest.approx(2 * np.log(2), rel=1e-5)
+    assert metrics["real_accuracy"] == metrics["fake_accuracy"] == 0  # a logit of 0 is no verdict
+
+
+def test_a_metric_that_is_not_finite_is_divergence() -> None:
+    family = made("linear_autoencoder")
+    next(family.networks.parameters()).data.fill_(float("nan"))
+    with pytest.raises(Diverged, match="reconstruction_mse is nan"):
+        evaluate(family, HELD_OUT, Evaluation(samples=50, grid=0))
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_a_grid_is_a_picture_of_rows_of_images(channels: int, mode: str) -> None:
+    images = torch.full((3, channels, 4, 5), -1.0)
+    images[1] = 1.0
+    picture = Image.open(io.BytesIO(png(images, 2)))
+    assert (picture.mode, picture.size) == (mode, (10, 8))
+    pixels = np.asarray(picture)
+    assert (pixels[:4, 5:] == 255).all()
+    assert (pixels[:, :5] == 0).all()
+
+
+def test_grids_are_left_out_on_request() -> None:
+    assert evaluate(made("vae"), HELD_OUT, Evaluation(samples=50, grid=0))[1] is None
+    assert evaluate(made("vae"), HELD_OUT, Evaluation(samples=50, grid=3))[1] is not None

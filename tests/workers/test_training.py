@@ -1,0 +1,207 @@
+"""The loop, on real digits: masks, repeatability, and states that can be taken up again."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.toys import TOY_MODELS, toy_trial
+from workers import data
+from workers.archive import Archive, Point
+from workers.models import Family, build, initialise, materialise
+from workers.points import FULL
+from workers.pruning import Mask, keep_top, magnitude
+from workers.snapshot import MOMENTS, capture, restore, weights_only
+from workers.stages import Line, State
+from workers.store import Store, open_store
+from workers.training import Diverged, Epoch, optimizers_of, train
+
+MODELS = list(TOY_MODELS)
+Tensors = dict[str, Tensor]
+
+
+def trained(
+    model: str, begin: int, end: int, state: Tensors | None = None, mask: Mask | None = None, **recipe: Any
+) -> tuple[Tensors, list[Epoch]]:
+    """A state trained on from `state`, or from the initialisation, and what was logged."""
+    trial = toy_trial(model, recipe={"batch": 20, **recipe})
+    family = build(trial.model, (1, 32, 32))
+    materialise(family, torch.device("cpu"))
+    initialise(family, 0, "initial")
+    optimizers = optimizers_of(family, trial.recipe)
+    if state is not None:
+        restore(state, family, optimizers)
+    images = torch.from_numpy(data.load(trial.dataset).train)
+    epochs = list(train(family, optimizers, mask, images, trial.recipe, 0, begin, end))
+    return capture(family, optimizers), epochs
+
+
+def prunable(model: str, state: Tensors) -> Tensors:
+    family = build(toy_trial(model).model, (1, 32, 32))
+    return {name: state[name] for name in family.prunable()}
+
+
+def half(model: str, state: Tensors) -> Mask:
+    return keep_top(magnitude(prunable(model, state)), 0.5)
+
+
+def assert_bit_equal(left: Tensors, right: Tensors) -> None:
+    assert left.keys() == right.keys()
+    assert [name for name in left if not left[name].equal(right[name])] == []
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_mask_of_ones_changes_no_bit(model: str) -> None:
+    dense, _ = trained(model, 0, 2)
+    masked, _ = trained(model, 0, 2, mask=Mask.dense(prunable(model, dense)))
+    assert_bit_equal(dense, masked)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("model", MODELS)
+def test_zeros_stay_exactly_zero_and_the_rest_moves(model: str, optimizer: str) -> None:
+    start, _ = trained(model, 0, 1)
+    mask = half(model, start)
+    end, _ = trained(model, 1, 3, start, mask, optimizer=optimizer, weight_decay=0.1)
+    for name, kept in mask.items():
+        assert (end[name][~kept] == 0).all(), name
+        assert (end[name][kept] != start[name][kept]).all(), name
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_tickets_first_state_is_the_masked_rewind_state(model: str) -> None:
+    rewind, _ = trained(model, 0, 1)
+    mask = half(model, rewind)
+    first, _ = trained(model, 1, 1, rewind, mask)
+    assert_bit_equal({n: t * mask[n] if n in mask else t for n, t in rewind.items()}, first)
+    assert any("running_mean" in name for name in first) or model == "linear_autoencoder"
+
+
+def test_masked_weights_have_no_say_in_the_first_step() -> None:
+    start, _ = trained("linear_autoencoder", 0, 1)
+    mask = half("linear_autoencoder", start)
+    disturbed = {n: torch.where(mask[n], t, 100.0) if n in mask else t for n, t in start.items()}
+    kept = trained("linear_autoencoder", 1, 2, start, mask)[0]
+    also = trained("linear_autoencoder", 1, 2, disturbed, mask)[0]
+    assert_bit_equal(weights_only(kept), weights_only(also))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_training_can_be_split_anywhere(model: str, store: Store) -> None:
+    at_once, logged = trained(model, 0, 4)
+    state, first = trained(model, 0, 1)
+    archive = Archive(store)
+    archive.commit_point(State(Line("x"), 1), FULL, Point(state, None))
+    stored = archive.point(State(Line("x"), 1), moments=True)
+    assert stored is not None
+    continued, second = trained(model, 1, 4, stored.tensors)
+    assert_bit_equal(at_once, continued)
+    assert [e.means for e in first + second] == [e.means for e in logged]
+
+
+CONTINUE = """
+import sys
+from tests.workers.test_training import Archive, FULL, Line, Point, State, open_store, torch, trained
+torch.set_num_threads(1)
+archive = Archive(open_store(sys.argv[1]))
+state = archive.point(State(Line("x"), 1), moments=True).tensors
+archive.commit_point(State(Line("x"), 3), FULL, Point(trained("dcgan", 1, 3, state)[0], None))
+"""
+
+
+def test_training_can_go_on_in_another_process(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        at_once, _ = trained("dcgan", 0, 3)
+        archive = Archive(open_store(str(tmp_path)))
+        archive.commit_point(State(Line("x"), 1), FULL, Point(trained("dcgan", 0, 1)[0], None))
+    finally:
+        torch.set_num_threads(threads)
+    subprocess.run([sys.executable, "-c", CONTINUE, str(tmp_path)], check=True, cwd=Path(__file__).parents[2])
+    continued = archive.point(State(Line("x"), 3), moments=True)
+    assert continued is not None
+    assert_bit_equal(at_once, continued.tensors)
+
+
+def test_moments_are_restored_with_the_strides_of_their_weights() -> None:
+    state, _ = trained("dcgan", 0, 1)
+    trial = toy_trial("dcgan")
+    family = build(trial.model, (1, 32, 32))
+    materialise(family, torch.device("cpu"))
+    optimizers = optimizers_of(family, trial.recipe)
+    restore(state, family, optimizers)
+    for optimizer in optimizers.values():
+        for parameter, moments in optimizer.state.items():
+            assert moments["exp_avg"].stride() == parameter.stride()
+            assert moments["exp_avg_sq"].stride() == parameter.stride()
+
+
+def test_data_order_has_its_own_seed_and_changes_every_epoch() -> None:
+    from workers.training import _batches
+
+    def order(seed: int, epoch: int) -> list[int]:
+        return torch.cat(_batches(100, 10, seed, epoch, torch.device("cpu"))).tolist()
+
+    assert sorted(order(0, 0)) == list(range(100))
+    assert order(0, 0) == order(0, 0)
+    assert order(0, 0) != order(0, 1)
+    assert order(0, 0) != order(1, 0)
+    assert len(_batches(105, 10, 0, 0, torch.device("cpu"))) == 10, "an incomplete batch is left out"
+
+
+def test_training_leaves_the_global_generator_alone() -> None:
+    state = torch.get_rng_state()
+    trained("vae", 0, 1)
+    assert torch.get_rng_state().equal(state)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_training_improves_what_is_trained(model: str) -> None:
+    _, epochs = trained(model, 0, 8)
+    quantity = {"linear_autoencoder": "reconstruction_mse", "vae": "reconstruction", "dcgan": "discriminator_loss"}
+    values = [epoch.means[quantity[model]] for epoch in epochs]
+    assert values[-1] < 0.9 * values[0]
+
+
+def test_one_adam_step_follows_its_formula() -> None:
+    # Kingma and Ba (2015), algorithm 1, on a plain float64 copy of the network, with one batch of all images
+    before, _ = trained("linear_autoencoder", 0, 0)
+    after, _ = trained("linear_autoencoder", 0, 1, batch=120)
+    images = torch.from_numpy(data.load(toy_trial().dataset).train).double() / 127.5 - 1
+    w = {name: tensor.double().requires_grad_() for name, tensor in before.items()}
+    hidden = torch.relu(images.flatten(1) @ w["encoder.down1.linear.weight"].T + w["encoder.down1.linear.bias"])
+    code = hidden @ w["encoder.to_code.linear.weight"].T + w["encoder.to_code.linear.bias"]
+    hidden = torch.relu(code @ w["decoder.from_code.linear.weight"].T + w["decoder.from_code.linear.bias"])
+    output = torch.tanh(hidden @ w["decoder.up1.linear.weight"].T + w["decoder.up1.linear.bias"])
+    ((output - images.flatten(1)) ** 2).mean().backward()
+    for name, weight in w.items():
+        gradient = weight.grad
+        assert gradient is not None
+        expected = weight - 1e-3 * gradient / (gradient.abs() + 1e-8)
+        assert torch.allclose(after[name].double(), expected, atol=2e-5), name
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_loss_that_explodes_ends_as_diverged(model: str) -> None:
+    with pytest.raises(Diverged, match="epoch"):
+        trained(model, 0, 5, lr=1e30)
+
+
+def test_a_gan_updates_each_network_by_its_own_rate() -> None:
+    slow, _ = trained("dcgan", 0, 1, lr_discriminator=1e-12)
+    start, _ = trained("dcgan", 0, 0)
+    moved = {n.split(".")[0] for n, t in slow.items() if n.endswith("conv.weight") and not t.allclose(start[n])}
+    assert moved == {"generator"}
+
+
+def test_weights_only_drops_the_moments() -> None:
+    state, _ = trained("vae", 0, 1)
+    kept = weights_only(state)
+    assert not any(name.startswith(MOMENTS) for name in kept)
+    family: Family = build(toy_trial("vae").model, (1, 32, 32))
+    assert set(kept) == set(family.networks.state_dict())

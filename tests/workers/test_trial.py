@@ -1,0 +1,256 @@
+"""Whole trials on real digits at toy size: what is shared, resumed, mended and recorded."""
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import results
+from search_spaces.sparsity import sparsity_after
+from search_spaces.trial import Trial
+from tests.toys import TOY_MODELS, toy_trial, toy_trials
+from workers import data, names
+from workers.archive import Archive
+from workers.laboratory import Recorder
+from workers.ledger import Ledger
+from workers.objects import Objects
+from workers.points import points
+from workers.presence import running
+from workers.program import run_program
+from workers.reports import EpochTrained, Report, TrialEnded, TrialStarted
+from workers.snapshot import MOMENTS
+from workers.stages import Line, State
+from workers.store import Store, open_store
+from workers.trial import run_trial
+from workers.workbench import Interrupted
+
+ALL_METHODS = ["dense", "imp", "one_shot", "reinit", "shuffle_layer"]
+
+
+class Killed(BaseException):
+    """Stands for a process that dies: nothing catches it."""
+
+
+class Diary:
+    """Listens to trials, remembering every epoch that was trained."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.reports: list[Report] = []
+        self.stop_after = stop_after
+
+    @property
+    def epochs(self) -> list[tuple[str, int]]:
+        return [(report.line, report.epoch) for report in self.reports if isinstance(report, EpochTrained)]
+
+    def __call__(self, report: Report) -> None:
+        self.reports.append(report)
+        if self.stop_after is not None and len(self.epochs) >= self.stop_after:
+            raise Killed
+
+
+def plan_points(trials: Sequence[Trial]) -> dict[str, dict[int, str]]:
+    stages = {}
+    for trial in trials:
+        recorder = Recorder(trial, data.card(trial.dataset))
+        run_program(recorder, trial)
+        stages |= recorder.stages
+    return points(stages.values())
+
+
+def run_all(trials: Sequence[Trial], store: Store, diary: Diary | None = None) -> Diary:
+    diary = diary or Diary()
+    for trial in trials:
+        run_trial(trial, store, plan_points(trials), diary)
+    return diary
+
+
+def packed(store: Store, trials: Sequence[Trial]) -> dict[str, bytes]:
+    return {trial.id: results.mask(store.uri, trial.id).pack() for trial in trials}
+
+
+@pytest.mark.parametrize("model", TOY_MODELS)
+def test_every_method_finds_a_ticket_of_the_sparsity_asked_for(model: str, store: Store) -> None:
+    trials = toy_trials(models=[TOY_MODELS[model]], methods=ALL_METHODS, sparsities=[0.488])
+    run_all(trials, store)
+    rows = results.trials(store.uri).set_index("method")
+    assert (rows["status"] == "done").all()
+    assert rows.loc["dense", "kept"] == rows.loc["dense", "prunable"]
+    for method in ("imp", "one_shot", "reinit", "shuffle_layer"):
+        assert rows.loc[method, "kept"] == round(rows.loc[method, "prunable"] * 0.512)
+        assert results.mask(store.uri, rows.loc[method, "trial_id"]).kept == rows.loc[method, "kept"]
+
+
+def test_masks_of_imp_nest_over_the_rounds(store: Store) -> None:
+    trials = toy_trials(sparsities={"rounds": 4})
+    run_all(trials, store)
+    masks = [results.mask(store.uri, trial.id) for trial in trials]
+    for k, (larger, smaller) in enumerate(pairwise(masks), start=2):
+        assert smaller & larger == smaller
+        assert abs(smaller.kept - smaller.size * 0.8**k) <= 1
+
+
+def test_a_finished_trial_run_again_trains_nothing(store: Store) -> None:
+    trials = toy_trials(methods=ALL_METHODS)
+    run_all(trials, store)
+    assert run_all(trials, store).epochs == []
+
+
+def test_one_more_sparsity_trains_the_missing_round_alone(store: Store) -> None:
+    run_all(toy_trials(sparsities={"rounds": 3}), store)
+    again = run_all(toy_trials(sparsities={"rounds": 4}), store)
+    assert [epoch for _, epoch in again.epochs] == [2, 3, 4]
+
+
+def test_one_more_seed_trains_that_seed_alone(store: Store) -> None:
+    run_all(toy_trials(seeds=1), store)
+    alone = run_all(toy_trials(seeds=[1]), open_store(store.uri + "-other"))
+    assert run_all(toy_trials(seeds=2), store).epochs == alone.epochs
+
+
+def test_another_evaluation_adds_a_row_and_trains_nothing(store: Store) -> None:
+    run_all([toy_trial()], store)
+    again = run_all([toy_trial(evaluation={"samples": 20, "grid": 0})], store)
+    assert again.epochs == []
+    rows = results.trials(store.uri)
+    assert sorted(rows["samples"]) == [20, 50]
+    assert rows["final_key"].nunique() == 1
+    assert rows["evaluation_key"].nunique() == 2
+
+
+@pytest.mark.parametrize("checkpoint_every", [{"epochs": 1}, {"epochs": 2}, {"minutes": 10}])
+def test_killed_anywhere_it_ends_with_the_same_masks_and_repeats_nothing_committed(
+    tmp_path: Path, checkpoint_every: dict[str, int]
+) -> None:
+    trials = toy_trials(methods=["imp", "shuffle_layer"], sparsities={"rounds": 2}, checkpoint_every=checkpoint_every)
+    undisturbed, store = open_store(str(tmp_path / "a")), open_store(str(tmp_path / "b"))
+    run_all(trials, undisturbed)
+    chance = random.Random(0)
+    kills: list[int | None] = [chance.randint(1, 4) for _ in range(8)]
+    for epochs_left in [*kills, None]:
+        committed = {(record.line, e.number) for record in Ledger(Objects(store)).all() for e in record.epochs}
+        diary = Diary(stop_after=epochs_left)
+        with nullcontext() if epochs_left is None else suppress(Killed):
+            run_all(trials, store, diary)
+        assert not committed & set(diary.epochs), "an epoch that was committed is trained again"
+    assert packed(store, trials) == packed(undisturbed, trials)
+
+
+def test_asked_to_stop_it_commits_the_epoch_it_is_in(store: Store) -> None:
+    trial = toy_trial(checkpoint_every={"minutes": 60})
+    first = Diary()
+    with pytest.raises(Interrupted):
+        run_trial(trial, store, None, first, stop=lambda: len(first.epochs) == 3)
+    second = Diary()
+    assert run_trial(trial, store, None, second) == "done"
+    assert not set(first.epochs) & set(second.epochs)
+    assert len(first.epochs) == 3
+
+
+def test_checkpoints_are_gone_when_their_segment_is_done(store: Store) -> None:
+    run_all([toy_trial(checkpoint_every={"epochs": 1})], store)
+    assert [name for name in store.list(names.STATES) if name.endswith(".checkpoint")] == []
+
+
+def test_finished_ends_keep_no_moments_and_rewind_states_do(store: Store) -> None:
+    trial = toy_trial()
+    run_trial(trial, store)
+    row = results.trials(store.uri).iloc[0]
+    archive = Archive(store)
+
+    def stored(key: str) -> set[str]:
+        line, _, epoch = key.partition("@")
+        point = archive.point(State(Line(line), int(epoch)), moments=False)
+        assert point is not None
+        return {name for name in point.tensors if name.startswith(MOMENTS)}
+
+    assert stored(row["start_key"])
+    assert not stored(row["final_key"])
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: data + b"x"])
+@pytest.mark.parametrize("kind", ["states", "masks", "evaluations"])
+def test_a_damaged_object_is_made_again_and_nothing_crashes(
+    kind: str, damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    store = open_store(str(tmp_path / "store"))
+    trials = toy_trials(sparsities=[0.36])
+    run_all(trials, store)
+    before = packed(store, trials)
+    for path in (tmp_path / "store" / "objects" / kind).rglob("*"):
+        if path.is_file():
+            path.write_bytes(damage(path.read_bytes()))
+    longer = toy_trials(sparsities=[0.36, 0.488])
+    for name in list(store.list(names.TRIALS)):
+        store.delete(name)
+    run_all(longer, store)
+    assert packed(store, trials) == before
+    assert (results.trials(store.uri)["status"] == "done").all()
+
+
+def test_a_recipe_that_diverges_is_a_result(store: Store) -> None:
+    trial = toy_trial(recipe={"batch": 20, "lr": 1e30})
+    diary = Diary()
+    assert run_trial(trial, store, None, diary) == "diverged"
+    row = results.trials(store.uri).iloc[0]
+    assert row["status"] == "diverged"
+    assert "Diverged" in row["error"]
+    again = Diary()
+    assert run_trial(trial, store, None, again) == "diverged"
+    assert again.epochs == []
+
+
+def test_a_failed_stage_ends_all_trials_that_need_it_naming_it(store: Store, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.touch()
+    faulty = {"name": "faulty", "broken": str(broken)}
+    trials = toy_trials(models=[faulty], methods=["imp", "one_shot"], sparsities=[0.2, 0.36])
+    diary = run_all(trials, store)
+    rows = results.trials(store.uri)
+    assert len(rows) == 4
+    assert set(rows["status"]) == {"failed"}
+    assert rows["error"].nunique() == 1
+    assert "RuntimeError: out of ink" in rows["error"][0]
+    assert "out of ink" in rows["traceback"][0]
+    assert diary.epochs == []
+
+
+def test_reports_tell_the_course_of_a_trial(store: Store) -> None:
+    trial = toy_trial(sparsities=[0.2])
+    diary = run_all([trial], store)
+    assert diary.reports[0] == TrialStarted(trial.id)
+    assert diary.reports[-1] == TrialEnded(trial.id, "done")
+    assert [epoch for _, epoch in diary.epochs] == [1, 2, 3, 4, 2, 3, 4]
+
+
+def test_a_running_trial_shows_a_sign_of_life(store: Store) -> None:
+    trial = toy_trial()
+    seen: list[set[str]] = []
+    run_trial(trial, store, None, lambda report: seen.append(set(running(store))))
+    assert {trial.id} in seen
+    assert running(store) == {}
+
+
+def test_cost_is_counted_as_if_nothing_were_shared(store: Store) -> None:
+    run_all(toy_trials(methods=ALL_METHODS, sparsities=[sparsity_after(2)]), store)
+    rows = results.trials(store.uri).set_index("method")
+    epochs = {m: (rows.loc[m, "search_epochs"], rows.loc[m, "ticket_epochs"]) for m in ALL_METHODS}
+    # 4 epochs dense, then 3 for each round after the rewind epoch
+    assert epochs == {"dense": (0, 4), "imp": (7, 3), "one_shot": (4, 3), "reinit": (7, 4), "shuffle_layer": (7, 3)}
+    assert (rows["ticket_seconds"] > 0).all()
+    assert rows.loc["dense", "search_seconds"] == 0
+    history: Any = results.history(store.uri)
+    seconds = history[history["quantity"] == "seconds"].groupby(["trial_id", "ticket"])["value"].sum()
+    for _, row in rows.iterrows():
+        assert seconds[row["trial_id"], True] == pytest.approx(row["ticket_seconds"])
+
+
+def test_history_has_every_epoch_of_every_trajectory(store: Store) -> None:
+    run_all([toy_trial(sparsities=[0.36])], store)
+    history = results.history(store.uri)
+    losses = history[history["quantity"] == "reconstruction_mse"]
+    assert losses.groupby("position")["epoch"].apply(list).to_dict() == {0: [1, 2, 3, 4], 1: [2, 3, 4], 2: [2, 3, 4]}
+    assert losses.groupby("position")["ticket"].all().to_dict() == {0: False, 1: False, 2: True}
