@@ -89,8 +89,9 @@ class Plan:
         return sum(max(wanted) - self.lines[line].start for line, wanted in self.points.items())
 
     def line_seconds(self, seconds: Mapping[str, float]) -> dict[str, float]:
-        """Seconds an epoch of every line takes, given those of each trial."""
-        return {line: seconds[planned.trial.id] for planned in self.trials for line in planned.ends}
+        """Seconds an epoch takes of every line that the trials in `seconds`, given there by their ids, train."""
+        chosen = [planned for planned in self.trials if planned.trial.id in seconds]
+        return {line: seconds[planned.trial.id] for planned in chosen for line in planned.ends}
 
     def critical_path(self, weights: Mapping[str, float] | None = None) -> float:
         """The longest chain of epochs that have to wait for each other, each weighing 1 or as its line says."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from search_spaces.canonical import canonical_json
 from search_spaces.errors import TombolaError
 from search_spaces.trial import Trial
 from workers import __version__, data
@@ -44,7 +45,7 @@ def export_ticket(archive: Archive, trial: Trial, start_key: str, mask: Mask, pa
         "format": "tombola ticket 1",
         "tombola": __version__,
         "trial": trial.spec_json,
-        "roles": "\n".join(f"{name} {role}" for name, role in roles.items()),
+        "roles": canonical_json(roles),
     }
     try:
         save_file({**start, **masks}, path, metadata=metadata)

@@ -60,8 +60,10 @@ class LocalStore:
     def get(self, name: str) -> bytes | None:
         try:
             return (self.root / name).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise StoreError(f"--store {self.root}: cannot read {name}: {error.strerror}") from error
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
         path = self.root / name

@@ -1,0 +1,23 @@
+"""The terminal: where sentences, tables and progress go."""
+
+from __future__ import annotations
+
+import logging
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+out = Console()
+wide = Console(width=max(out.width, 160))
+"""For tables, which are of no use when their columns are cut; a narrow terminal wraps their lines."""
+
+
+def say(text: str) -> None:
+    """Print sentences as they are, without wrapping, colours or markup."""
+    out.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def show_warnings() -> None:
+    """Send the program's warnings to standard error."""
+    handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])

@@ -1,0 +1,295 @@
+"""The command, as a user meets it."""
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from orchestrator import cli, results
+from tests.toys import TOY_MODELS, toy_sweep
+from workers import names
+from workers.ledger import Ledger
+from workers.objects import Objects
+from workers.store import open_store
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+Tombola = Callable[..., Ran]
+
+
+@pytest.fixture
+def tombola(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Tombola:
+    """Runs the command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["tombola", *arguments])
+        capsys.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as left:
+            code = int(left.code or 0)
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return call
+
+
+def write(path: Path, **changes: Any) -> str:
+    path.write_text(yaml.safe_dump(toy_sweep(**changes)))
+    return str(path)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> str:
+    return write(tmp_path / "sweep.yaml", methods=["dense", "imp", "shuffle_layer"], sparsities={"rounds": 2})
+
+
+def only_trial(sweep: str, method: str, sparsity: float, store: str = "tombola-store") -> str:
+    rows = results.trials(store)
+    return str(rows[(rows["method"] == method) & (rows["sparsity"] == sparsity)]["trial_id"].iloc[0])
+
+
+def test_a_sweep_from_plan_to_results(tombola: Tombola, sweep: str) -> None:
+    planned = json.loads(tombola("plan", sweep, "--json").out)
+    assert planned["trials"] == 5
+    assert planned["epochs"] == planned["epochs_missing"] == 4 + 2 * 3 + 2 * 3
+    assert planned["hours"] > 0
+
+    ran = tombola("run", sweep)
+    assert ran.code == 0, ran.err
+    assert "5 done, 0 running, 0 failed, 0 diverged, 0 missing" in ran.out
+    assert "results.trials(" in ran.out
+
+    again = tombola("run", sweep)
+    assert again.code == 0
+    assert json.loads(tombola("plan", sweep, "--json").out)["epochs_missing"] == 0
+    assert tombola("status", sweep).out.count("done  ") == 5
+
+    table = pd.read_csv(io.StringIO(tombola("results", sweep, "--csv").out))
+    assert len(table) == 5
+    filtered = tombola("results", sweep, "--csv", "--where", "sparsity > 0.3 and method == 'imp'").out
+    assert pd.read_csv(io.StringIO(filtered))["sparsity"].tolist() == [0.36]
+
+
+def test_progress_is_told_in_lines_where_there_is_no_terminal(tombola: Tombola, sweep: str) -> None:
+    out = tombola("run", sweep).out
+    assert out.count("done  ") >= 5
+    assert "linear_autoencoder toy_digits imp 0.36 seed 0/0" in out
+    assert "\x1b" not in out
+
+
+def test_a_finished_sweep_trains_nothing_and_loads_no_torch(tombola: Tombola, sweep: str) -> None:
+    tombola("run", sweep)
+    code = (
+        "import sys; from orchestrator import cli; sys.argv = ['tombola', 'run', sys.argv[1]]\n"
+        "try: cli.main()\nexcept SystemExit as left: assert not left.code\n"
+    )
+    before = set(open_store("tombola-store").list("ledger"))
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([sys.executable, "-c", code, sweep], check=True, env=environment, timeout=60)
+    assert set(open_store("tombola-store").list("ledger")) == before
+
+
+def test_explain_shows_the_chain_and_who_shares_it(tombola: Tombola, sweep: str) -> None:
+    tombola("run", sweep)
+    out = tombola("explain", only_trial(sweep, "imp", 0.36)).out
+    for step in (
+        "initialise",
+        "train epochs 1 to 1",
+        "train epochs 2 to 4",
+        "by magnitude to density 0.64",
+        "evaluate",
+    ):
+        assert step in out
+    assert "shuffle_layer(imp) 0.36 seed 0/0 shares" in out
+    assert " no " not in out
+
+
+def test_an_exported_ticket_is_used_in_three_lines(tombola: Tombola, sweep: str) -> None:
+    tombola("run", sweep)
+    trial_id = only_trial(sweep, "imp", 0.36)
+    assert tombola("export", trial_id, "ticket.safetensors").code == 0
+
+    ticket = load_file("ticket.safetensors")
+    masks = {name.removeprefix("mask/"): mask for name, mask in ticket.items() if name.startswith("mask/")}
+    weights = {name: w * masks.get(name, 1) for name, w in ticket.items() if not name.startswith("mask/")}
+
+    decoder = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1024), torch.nn.Tanh())
+    theirs = [weights[f"decoder.{n}.linear.{k}"] for n in ("from_code", "up1") for k in ("weight", "bias")]
+    decoder.load_state_dict(dict(zip(decoder.state_dict(), theirs, strict=True)))
+    assert decoder(torch.zeros(1, 4)).shape == (1, 1024)
+    mask = results.mask("tombola-store", trial_id)
+    assert all(mask[name].equal(kept) for name, kept in masks.items())
+    with safe_open("ticket.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["trial"])["sparsity"] == 0.36
+    assert json.loads(metadata["roles"])["decoder.up1.linear.weight"] == "decode.up1.linear.weight"
+
+
+def test_a_failed_trial_is_told_mended_and_resumed(tombola: Tombola, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.touch()
+    models = [TOY_MODELS["linear_autoencoder"], {"name": "faulty", "broken": str(broken)}]
+    sweep = write(tmp_path / "sweep.yaml", models=models, sparsities=[0.2])
+    ran = tombola("run", sweep)
+    assert ran.code == 1
+    assert "1 done, 0 running, 1 failed" in ran.out
+    assert "tombola resume" in ran.out
+    assert "RuntimeError: out of ink" in tombola("status", sweep).out
+    broken.unlink()
+    assert tombola("run", sweep).code == 1, "run leaves failed trials alone"
+    resumed = tombola("resume", sweep)
+    assert resumed.code == 0
+    assert "1 failed trials are tried again, 7 epochs are left" in resumed.out
+    assert "2 done, 0 running, 0 failed" in resumed.out
+
+
+def test_divergence_is_a_result_that_resume_leaves_alone(tombola: Tombola, tmp_path: Path) -> None:
+    sweep = write(tmp_path / "sweep.yaml", recipe={"batch": 20, "lr": 1e30}, sparsities=[0.2])
+    assert tombola("run", sweep).code == 0
+    assert "0 done, 0 running, 0 failed, 1 diverged" in tombola("resume", sweep).out
+
+
+def test_damaged_rows_are_made_again(tombola: Tombola, sweep: str) -> None:
+    tombola("run", sweep)
+    damaged = next(Path("tombola-store", names.TRIALS).iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    assert "1 missing" in tombola("status", sweep).out
+    assert "5 done" in tombola("run", sweep).out
+    assert len(results.trials("tombola-store")) == 5
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "resume", "status", "results"])
+def test_a_bad_sweep_ends_in_one_sentence_and_writes_nothing(tombola: Tombola, tmp_path: Path, command: str) -> None:
+    bad = write(tmp_path / "bad.yaml", sparsities=[20])
+    ran = tombola(command, bad)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err == f"tombola: {bad}: sparsities: sparsity 20 is outside [0, 1); write 0.2 for 20 %\n"
+    assert not Path("tombola-store").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "missing.yaml"), "missing.yaml: cannot be read: No such file"),
+        (("explain", "0123456789abcdef"), "no trial '0123456789abcdef' in store"),
+        (("export", "0123456789abcdef", "x"), "no trial '0123456789abcdef' in store"),
+        (("status", "{sweep}", "--store", "ftp://x/y"), "not a store that tombola can open"),
+        (("results", "{sweep}", "--where", "sparsty > 1"), "--where 'sparsty > 1': name 'sparsty' is not defined"),
+        (("results", "{sweep}", "--where", "sparsity >"), "--where 'sparsity >':"),
+    ],
+)
+def test_what_cannot_be_done_ends_in_one_sentence(
+    tombola: Tombola, sweep: str, arguments: tuple[str, ...], message: str
+) -> None:
+    ran = tombola(*(argument.format(sweep=sweep) for argument in arguments))
+    assert ran.code == 2
+    assert message in ran.err
+    assert ran.err.count("\n") == 1
+    assert not Path("tombola-store").exists()
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "resume"])
+def test_a_store_that_cannot_be_written_ends_in_one_sentence(tombola: Tombola, sweep: str, command: str) -> None:
+    Path("blocked").mkdir()
+    for name in ("objects", "sweeps", "tmp"):
+        Path("blocked", name).touch()
+    ran = tombola(command, sweep, "--store", "blocked")
+    assert ran.code == 2
+    assert "--store" in ran.err
+    assert "cannot write" in ran.err
+
+
+def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    sweep = write(
+        tmp_path / "sweep.yaml",
+        models=[TOY_MODELS["linear_autoencoder"], TOY_MODELS["dcgan"]],
+        methods=["imp", "reinit"],
+        sparsities={"rounds": 2},
+        checkpoint_every={"epochs": 1},
+        epochs=12,
+    )
+    chance = random.Random(1)
+
+    def command(verb: str, store: str) -> list[str]:
+        script = "from orchestrator.cli import main; main()"
+        return [sys.executable, "-c", script, verb, sweep, "--store", str(tmp_path / store)]
+
+    def committed() -> int:
+        return sum(1 for _ in open_store(str(tmp_path / "killed")).list(names.LEDGER))
+
+    undisturbed = subprocess.Popen(command("run", "whole"), cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+    for _ in range(4):
+        before = committed()
+        victim = subprocess.Popen(command("resume", "killed"), cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+        while committed() == before and victim.poll() is None:
+            time.sleep(0.01)
+        time.sleep(chance.random() * 0.5)
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+    subprocess.run(command("resume", "killed"), cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=True)
+    assert undisturbed.wait() == 0
+
+    whole, killed = (str(tmp_path / store) for store in ("whole", "killed"))
+    ids = results.trials(whole)["trial_id"]
+    assert set(results.trials(killed)["trial_id"]) == set(ids)
+    for trial_id in ids:
+        assert results.mask(killed, trial_id).pack() == results.mask(whole, trial_id).pack()
+    for line, epochs in _epochs_by_line(killed).items():
+        assert sorted(epochs) == sorted(set(epochs)), f"an epoch of {line} was committed twice"
+    assert {line: set(epochs) for line, epochs in _epochs_by_line(killed).items()} == {
+        line: set(epochs) for line, epochs in _epochs_by_line(whole).items()
+    }
+
+
+def _epochs_by_line(store: str) -> dict[str, list[int]]:
+    epochs: dict[str, list[int]] = {}
+    for record in Ledger(Objects(open_store(store))).all():
+        epochs.setdefault(record.line, []).extend(epoch.number for epoch in record.epochs)
+    return epochs
+
+
+def test_ctrl_c_finishes_the_epoch_and_says_how_to_go_on(tmp_path: Path) -> None:
+    sweep = write(tmp_path / "sweep.yaml", epochs=100_000, rewind=0, sparsities=[0.2])
+    script = "from orchestrator.cli import main; main()"
+    store = tmp_path / "store"
+    running = subprocess.Popen(
+        [sys.executable, "-c", script, "run", sweep, "--store", str(store)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while not any(Path(store, "objects", "states").rglob("*.full")):
+        time.sleep(0.05)
+    time.sleep(1)
+    running.send_signal(signal.SIGINT)
+    out, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "tombola resume" in out
+    assert len(list(Path(store, "objects", "states").rglob("*.checkpoint"))) == 1
