@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from search_spaces.errors import TombolaError
+from orchestrator.plan import PlannedTrial
 from search_spaces.trial import Trial
 from workers.points import Points
+from workers.profiles import Profile, profile_key
 from workers.reports import Listener
 from workers.store import Store
 
-if TYPE_CHECKING:
-    from workers.profile import Profile
 
-_log = logging.getLogger("tombola")
+@dataclass(frozen=True)
+class Work:
+    """The trials of a plan that are to be run, in its order, and what of its stages `store` holds already."""
+
+    trials: Sequence[PlannedTrial]
+    points: Points
+    held: Collection[str]
+    store: Store
 
 
 class Executor(Protocol):
@@ -24,10 +30,8 @@ class Executor(Protocol):
     def profiles(self, trials: Sequence[Trial], store: Store) -> Mapping[str, Profile]:
         """The profile of every trial, by its id."""
 
-    def run(
-        self, trials: Sequence[Trial], points: Points, store: Store, listen: Listener, stop: Callable[[], bool]
-    ) -> None:
-        """Run `trials` in their order, until all have ended or `stop` says so; each ends with its rows in `store`."""
+    def run(self, work: Work, listen: Listener, stop: Callable[[], bool]) -> None:
+        """Run all trials until they have ended or `stop` says so; each that ends leaves its rows in the store."""
 
 
 class InProcess:
@@ -36,30 +40,24 @@ class InProcess:
     # Torch is imported by the methods, so that a process which only plans or reads results never loads it.
 
     def profiles(self, trials: Sequence[Trial], store: Store) -> Mapping[str, Profile]:
-        from workers.profile import UNKNOWN, profile, profile_key
+        from workers.profiling import profile_or_unknown
 
-        keys = {trial.id: profile_key(trial) for trial in trials}
-        measured: dict[str, Profile] = {}
-        for trial in trials:
-            if keys[trial.id] in measured:
-                continue
-            try:
-                measured[keys[trial.id]] = profile(trial, store)
-            except TombolaError:
-                raise
-            except Exception as error:  # noqa: BLE001 - a user's model may raise anything; its trials will say so
-                _log.warning("%s cannot be measured, so estimates leave it out: %s", trial.model.name, error)
-                measured[keys[trial.id]] = UNKNOWN
-        return {trial.id: measured[keys[trial.id]] for trial in trials}
+        return profiles_by_trial(trials, lambda trial: profile_or_unknown(trial, store))
 
-    def run(
-        self, trials: Sequence[Trial], points: Points, store: Store, listen: Listener, stop: Callable[[], bool]
-    ) -> None:
+    def run(self, work: Work, listen: Listener, stop: Callable[[], bool]) -> None:
         from workers.trial import run_trial
         from workers.workbench import Interrupted
 
-        for trial in trials:
+        for planned in work.trials:
             try:
-                run_trial(trial, store, points, listen, stop)
+                run_trial(planned.trial, work.store, work.points, listen, stop)
             except Interrupted:
                 return
+
+
+def profiles_by_trial(trials: Sequence[Trial], measure: Callable[[Trial], Profile]) -> dict[str, Profile]:
+    """The profile of every trial, measured once for all trials that have the same."""
+    keys = {trial.id: profile_key(trial) for trial in trials}
+    distinct = {keys[trial.id]: trial for trial in trials}
+    measured = {key: measure(trial) for key, trial in distinct.items()}
+    return {trial: measured[key] for trial, key in keys.items()}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from orchestrator import sweeps
-from orchestrator.executor import Executor
+from orchestrator.executor import Executor, Work
 from orchestrator.plan import Plan, take_inventory
 from orchestrator.progress import SweepProgress
 from orchestrator.terminal import out, say
@@ -18,13 +18,15 @@ from workers.store import Store
 def run_missing(plan: Plan, stands: sweeps.Standing, store: Store, executor: Executor) -> bool:
     """Run the trials of `plan` that have no rows yet; False if it was interrupted before all had ended."""
     missing = {trial.id: trial for trial in stands.missing}
-    ordered = [planned.trial for planned in plan.trials if planned.trial.id in missing]
-    sweeps.clear_rows(ordered, store)
-    profiles = executor.profiles(ordered, store)
+    planned = [planned for planned in plan.trials if planned.trial.id in missing]
+    sweeps.clear_rows(stands.missing, store)
+    profiles = executor.profiles([one.trial for one in planned], store)
     seconds = plan.line_seconds({trial_id: profile.epoch_seconds for trial_id, profile in profiles.items()})
-    epochs = {line: n for line, n in take_inventory(plan, store).missing_epochs.items() if line in seconds}
+    inventory = take_inventory(plan, store)
+    epochs = {line: n for line, n in inventory.missing_epochs.items() if line in seconds}
+    work = Work(planned, plan.points, inventory.held, store)
     with _asked_to_stop() as stop, SweepProgress(out, missing, epochs, seconds) as progress:
-        executor.run(ordered, plan.points, store, progress.listen, stop)
+        executor.run(work, progress.listen, stop)
         return not stop()
 
 

@@ -25,6 +25,8 @@ def prepare(resources: Resources) -> torch.device:
     """
     if resources.gpus and not torch.cuda.is_available():
         raise DeviceError(f"resources.gpus is {resources.gpus:g}, but this machine has no GPU that torch can use")
+    if 0 < resources.gpus < 1:  # trials that share a GPU must not take each other's memory
+        torch.cuda.set_per_process_memory_fraction(resources.gpus)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
     torch.set_num_threads(resources.cpus)
     torch.use_deterministic_algorithms(True)

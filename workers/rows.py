@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from search_spaces.canonical import digest
+from search_spaces.canonical import canonical_json, digest
+from search_spaces.methods import Control
 from search_spaces.trial import Trial
-from workers import names
+from workers import __version__, data, names
 from workers.store import Store
 
 
@@ -93,6 +95,33 @@ SCHEMAS = {names.TRIALS: TRIALS, names.HISTORY: HISTORY, names.MASKS: MASKS}
 def row_name(dataset: str, trial: Trial) -> str:
     """The name of the file that holds the rows of a trial, as its evaluation measures it."""
     return names.rows(dataset, trial.id, digest(trial.evaluation.model_dump()))
+
+
+def identity(trial: Trial) -> dict[str, Any]:
+    """The columns of a trial's row that are known before it runs."""
+    return {
+        "trial_id": trial.id,
+        "model": trial.model.name,
+        "dataset": trial.dataset.name,
+        "method": trial.method.name,
+        "of": trial.method.of.name if isinstance(trial.method, Control) else None,
+        "sparsity": trial.sparsity,
+        "seed_init": trial.seed.init,
+        "seed_order": trial.seed.order,
+        "epochs": trial.epochs,
+        "rewind": trial.rewind,
+        "evaluation": canonical_json(trial.evaluation.model_dump()),
+        "spec": trial.spec_json,
+        "data_fingerprint": data.card(trial.dataset).fingerprint,
+        "tombola": __version__,
+        "finished": datetime.now(UTC),
+    }
+
+
+def write_unsuccessful(store: Store, trial: Trial, status: str, error: str, traceback: str) -> None:
+    """Write the row of a trial that failed or diverged."""
+    row = {**identity(trial), "status": status, "error": error, "traceback": traceback}
+    write_rows(store, trial, {names.TRIALS: [row]})
 
 
 def write_rows(store: Store, trial: Trial, rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
-from search_spaces.canonical import canonical_json
-from search_spaces.methods import Control
 from search_spaces.trial import Trial
-from workers import __version__, data, names
+from workers import data, names
 from workers.archive import Archive
-from workers.failures import DIVERGED, Failure, StageFailed
+from workers.failures import DIVERGED, StageFailed
 from workers.laboratory import Recorder
 from workers.ledger import SegmentRecord
 from workers.points import Points, points
@@ -19,7 +16,7 @@ from workers.presence import present
 from workers.program import Outcome, Stretch, run_program, stretches, ticket_stretch
 from workers.pruning import Mask
 from workers.reports import Listener, TrialEnded, TrialStarted
-from workers.rows import write_rows
+from workers.rows import identity, write_rows, write_unsuccessful
 from workers.stages import State
 from workers.store import Store
 from workers.workbench import Workbench
@@ -55,8 +52,7 @@ def run_trial(
         except StageFailed as error:
             failure = error.failure
             status = "diverged" if failure.kind == DIVERGED else "failed"
-            rows = {names.TRIALS: [_failed_row(trial, status, str(error), failure)]}
-            write_rows(store, trial, rows)
+            write_unsuccessful(store, trial, status, str(error), failure.traceback)
             listen(TrialEnded(trial.id, status, str(error)))
             return status
         write_rows(store, trial, rows)
@@ -78,7 +74,7 @@ def _rows(lab: Workbench, outcome: Outcome) -> dict[str, list[Row]]:
     }
     machine = lines[outcome.final.line.key][0].machine
     trial_row = {
-        **_identity(lab.trial),
+        **identity(lab.trial),
         "status": "done",
         "error": "",
         "traceback": "",
@@ -112,30 +108,6 @@ def _rows(lab: Workbench, outcome: Outcome) -> dict[str, list[Row]]:
         for name, kept in mask.items()
     ]
     return {names.TRIALS: [trial_row], names.HISTORY: history, names.MASKS: masks}
-
-
-def _failed_row(trial: Trial, status: str, message: str, failure: Failure) -> Row:
-    return {**_identity(trial), "status": status, "error": message, "traceback": failure.traceback}
-
-
-def _identity(trial: Trial) -> Row:
-    return {
-        "trial_id": trial.id,
-        "model": trial.model.name,
-        "dataset": trial.dataset.name,
-        "method": trial.method.name,
-        "of": trial.method.of.name if isinstance(trial.method, Control) else None,
-        "sparsity": trial.sparsity,
-        "seed_init": trial.seed.init,
-        "seed_order": trial.seed.order,
-        "epochs": trial.epochs,
-        "rewind": trial.rewind,
-        "evaluation": canonical_json(trial.evaluation.model_dump()),
-        "spec": trial.spec_json,
-        "data_fingerprint": data.card(trial.dataset).fingerprint,
-        "tombola": __version__,
-        "finished": datetime.now(UTC),
-    }
 
 
 def records(archive: Archive, stretch: Stretch) -> Iterator[SegmentRecord]:

@@ -1,43 +1,40 @@
-"""Profiles: how large a model is and how long its epochs take here, measured in a few steps."""
+"""Measuring profiles, in a few steps of training."""
 
 from __future__ import annotations
 
-import platform
+import logging
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import torch
 
-from search_spaces.canonical import digest
+from search_spaces.errors import TombolaError
 from search_spaces.trial import Trial
 from workers import data, device, names
 from workers.models import build, initialise, materialise
 from workers.objects import Objects
+from workers.profiles import UNKNOWN, Profile, profile_key
 from workers.store import Store
 from workers.training import optimizers_of, train
 
 _STEPS, _SECONDS = 3, 0.5
+_log = logging.getLogger("tombola")
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """Sizes in bytes of a state kept in full and of its weights alone, prunable weights, seconds an epoch takes."""
+def profile_or_unknown(trial: Trial, store: Store) -> Profile:
+    """The profile of a trial's model, or UNKNOWN with a warning if it cannot be trained: its trials will say why.
 
-    full_bytes: int
-    weights_bytes: int
-    prunable: int
-    epoch_seconds: float
-
-
-UNKNOWN = Profile(0, 0, 0, 0.0)
-"""The profile of a model that does not train."""
-
-
-def profile_key(trial: Trial) -> str:
-    """Trials with the same key have the same profile on this machine."""
-    facts = trial.model_dump(include={"model", "dataset", "recipe", "resources"})
-    return digest({**facts, "data": data.card(trial.dataset).fingerprint, "host": platform.node()})
+    Raises:
+        TombolaError: if the model cannot be built for such images, the device is not there, or nor is the store.
+    """
+    try:
+        return profile(trial, store)
+    except TombolaError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a user's model may raise anything, and none of it ends a sweep
+        _log.warning("%s cannot be measured, so estimates leave it out: %s", trial.model.name, error)
+        return UNKNOWN
 
 
 def profile(trial: Trial, store: Store) -> Profile:

@@ -1,0 +1,30 @@
+"""Profiles: how large a model is, and how long its epochs take on a machine."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+from search_spaces.canonical import digest
+from search_spaces.trial import Trial
+from workers import data
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Sizes in bytes of a state kept in full and of its weights alone, prunable weights, seconds an epoch takes."""
+
+    full_bytes: int
+    weights_bytes: int
+    prunable: int
+    epoch_seconds: float
+
+
+UNKNOWN = Profile(0, 0, 0, 0.0)
+"""The profile of a model that does not train."""
+
+
+def profile_key(trial: Trial) -> str:
+    """Trials with the same key have the same profile on this machine."""
+    facts = trial.model_dump(include={"model", "dataset", "recipe", "resources"})
+    return digest({**facts, "data": data.card(trial.dataset).fingerprint, "host": platform.node()})
