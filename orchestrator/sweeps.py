@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from orchestrator.results import rows_of
 from search_spaces.canonical import digest
-from search_spaces.loading import sentence
+from search_spaces.errors import sentence
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from workers import names

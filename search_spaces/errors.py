@@ -2,6 +2,37 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
 
 class TombolaError(ValueError):
     """Something asked of tombola that cannot be done; the message says what, where, and what would be allowed."""
+
+
+def sentence(error: ValidationError) -> str:
+    """The first problem of a validation error: the field it lies in, and what is wrong there."""
+    field, message = next(_problems(error))
+    return f"{field}: {message}" if field else message
+
+
+def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
+    for problem in error.errors():
+        field = ".".join(str(step) for step in problem["loc"])
+        cause = problem.get("ctx", {}).get("error")
+        if isinstance(cause, ValidationError):
+            for inner, message in _problems(cause):
+                yield f"{field}.{inner}" if inner else field, message
+        elif problem["type"] == "missing":
+            yield field, "is missing"
+        else:
+            message = _YAML_WORDS.sub(lambda word: _IN_YAML[word[1]], problem["msg"].removeprefix("Value error, "))
+            shown = repr(problem["input"])
+            yield field, message if cause else f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}"
+
+
+_IN_YAML = {"tuple": "list", "Tuple": "List", "dictionary": "mapping"}
+_YAML_WORDS = re.compile(r"\b([Tt]uple|dictionary)\b(?: or instance of \w+)?")
+"""Pydantic speaks of Python's types; who writes YAML writes lists and mappings."""

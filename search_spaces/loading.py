@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from search_spaces.errors import TombolaError
+from search_spaces.errors import TombolaError, sentence
 from search_spaces.sweep import Sweep
 
 
@@ -32,27 +32,6 @@ def load_sweep(path: str | Path) -> Sweep:
     except ValueError as error:
         raise SweepError(f"{path}: {error}") from error
     return sweep
-
-
-def sentence(error: ValidationError) -> str:
-    """The first problem of a validation error: the field it lies in, and what is wrong there."""
-    field, message = next(_problems(error))
-    return f"{field}: {message}" if field else message
-
-
-def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
-    for problem in error.errors():
-        field = ".".join(str(step) for step in problem["loc"])
-        cause = problem.get("ctx", {}).get("error")
-        if isinstance(cause, ValidationError):
-            for inner, message in _problems(cause):
-                yield f"{field}.{inner}" if inner else field, message
-        elif problem["type"] == "missing":
-            yield field, "is missing"
-        else:
-            message = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "valid list")
-            shown = repr(problem["input"])
-            yield field, message if cause else f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}"
 
 
 def _read(path: Path) -> Mapping[str, Any]:

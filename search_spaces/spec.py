@@ -20,6 +20,8 @@ class Spec(BaseModel):
             for key in value:
                 if key not in cls.model_fields:
                     raise ValueError(f"unknown key {key!r}; allowed: {', '.join(sorted(cls.model_fields))}")
+                if isinstance(value[key], bool) and cls.model_fields[key].annotation is not bool:
+                    raise ValueError(f"{key} cannot be {str(value[key]).lower()}")
         return value
 
 

@@ -7,9 +7,10 @@ from functools import cached_property
 from itertools import product
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
 from search_spaces.datasets import AnyDataset
+from search_spaces.errors import sentence
 from search_spaces.matching import checked_condition, matches
 from search_spaces.methods import AnyMethod
 from search_spaces.models import AnyModel
@@ -26,6 +27,8 @@ def _sparsities(value: Any) -> Any:
 
 
 def _expanded(entry: Any) -> list[Any]:
+    if isinstance(entry, bool):
+        raise ValueError(f"{str(entry).lower()} is no sparsity")
     if not isinstance(entry, Mapping):
         return [entry]
     rounds = entry.get("rounds")
@@ -131,7 +134,11 @@ class _SettingsByTrial:
             return self._of()
         axes = (model, dataset, method, sparsity, seed)
         names = ("model", "dataset", "method", "sparsity", "seed")
-        fields = {n: a.model_dump() if isinstance(a, Spec) else a for n, a in zip(names, axes, strict=True)}
+        fields: dict[str, Any] = {
+            n: a.model_dump() if isinstance(a, Spec) else a for n, a in zip(names, axes, strict=True)
+        }
+        if seed.init == seed.order:
+            fields["seed"]["name"] = seed.init  # so that `seed: 3` means what it means in the list of seeds
         excluded = self._matching("exclude.{}", self._sweep.exclude, fields)
         matched = self._matching("overrides.{}.where", [o.where for o in self._sweep.overrides], fields)
         return None if excluded else self._of(*matched)
@@ -151,7 +158,10 @@ class _SettingsByTrial:
             for i in overrides:
                 for path, value in self._sweep.overrides[i].set.items():
                     values = _with(values, path.split("."), value, f"overrides.{i}.set: unknown setting {path!r}")
-            self._cache[overrides] = Settings.model_validate(values)
+            try:
+                self._cache[overrides] = Settings.model_validate(values)
+            except ValidationError as error:
+                raise ValueError(f"overrides.{overrides[-1]}.set: {sentence(error)}") from error
         return self._cache[overrides]
 
 

@@ -49,8 +49,15 @@ def running(store: Store) -> dict[str, dict[str, Any]]:
     """The trials that show a recent sign of life: host, process id and time of the sign, by trial id."""
     found = {}
     for name in store.list(names.RUNNING):
-        data = store.get(name)
-        sign = json.loads(data) if data else None
+        sign = _read(store.get(name))
         if sign and time.time() - sign["time"] < SILENT:
             found[name.removeprefix(f"{names.RUNNING}/").removesuffix(".json")] = sign
     return found
+
+
+def _read(data: bytes | None) -> dict[str, Any] | None:
+    try:
+        sign = json.loads(data or b"null")
+    except ValueError:
+        return None  # a damaged sign says nothing
+    return sign if isinstance(sign, dict) and isinstance(sign.get("time"), int | float) else None

@@ -117,6 +117,11 @@ def test_overrides_change_the_trials_that_match() -> None:
     assert by_model["dcgan"].recipe.betas == (0.5, 0.9)
 
 
+def test_a_bare_seed_matches_as_it_is_written_in_the_list() -> None:
+    left = trials(seeds=[0, 1, {"init": 1, "order": 0}], exclude=[{"seed": 1}])
+    assert [(t.seed.init, t.seed.order) for t in left] == [(0, 0), (1, 0)]
+
+
 def test_exclusions_leave_trials_out() -> None:
     left = trials(models=["vae", "dcgan"], seeds=2, exclude=[{"model": "dcgan", "seed.init": 1}])
     assert [(t.model.name, t.seed.init) for t in left] == [("vae", 0), ("vae", 1), ("dcgan", 0)]
