@@ -3,14 +3,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from orchestrator import results
 from search_spaces.trial import Trial
 from tests.toys import toy_trials
-from workers import names
+from workers import data, names
 from workers.archive import Archive
 from workers.rows import SCHEMAS
-from workers.stages import MaskKey
+from workers.stages import Line, MaskKey, State
 from workers.store import Store, open_store
 from workers.trial import run_trial
 
@@ -45,6 +46,23 @@ def test_a_row_carries_the_keys_to_find_its_objects(finished: Store) -> None:
         assert archive.mask(MaskKey(row["mask_key"])) == results.mask(finished.uri, row["trial_id"])
         assert archive.evaluation(row["evaluation_key"])["metrics"]["reconstruction_mse"] == row["reconstruction_mse"]
         assert finished.get(names.grid(row["evaluation_key"])).startswith(b"\x89PNG")
+
+
+def test_a_metric_can_be_computed_again_from_the_stored_state(finished: Store) -> None:
+    row = results.trials(finished.uri).iloc[0]
+    trial = Trial.model_validate_json(row["spec"])
+    line, _, epoch = row["final_key"].partition("@")
+    point = Archive(finished).point(State(Line(line), int(epoch)), moments=False)
+    assert point is not None
+    w = {name: tensor.double() for name, tensor in point.tensors.items()}
+    images = torch.from_numpy(data.load(trial.dataset).held_out[:50]).double().flatten(1) / 127.5 - 1
+    hidden = images
+    for layer in ("encoder.down1", "encoder.to_code", "decoder.from_code", "decoder.up1"):
+        hidden = hidden @ w[f"{layer}.linear.weight"].T + w[f"{layer}.linear.bias"]
+        hidden = (
+            torch.tanh(hidden) if layer == "decoder.up1" else hidden if layer.endswith("to_code") else hidden.relu()
+        )
+    assert row["reconstruction_mse"] == pytest.approx((hidden - images).square().mean().item(), rel=1e-5)
 
 
 def test_a_row_says_where_and_by_what_it_was_made(finished: Store) -> None:

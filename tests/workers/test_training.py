@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from tests.toys import TOY_MODELS, toy_trial
-from workers import data
+from workers import data, training
 from workers.archive import Archive, Point
 from workers.models import Family, build, initialise, materialise
 from workers.points import FULL
 from workers.pruning import Mask, keep_top, magnitude
+from workers.randomness import generator
 from workers.snapshot import MOMENTS, capture, restore, weights_only
 from workers.stages import Line, State
 from workers.store import Store, open_store
@@ -152,6 +153,18 @@ def test_data_order_has_its_own_seed_and_changes_every_epoch() -> None:
     assert order(0, 0) != order(0, 1)
     assert order(0, 0) != order(1, 0)
     assert len(_batches(105, 10, 0, 0, torch.device("cpu"))) == 10, "an incomplete batch is left out"
+
+
+def test_every_draw_comes_from_its_seed_purpose_and_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws = []
+
+    def recorded(seed: int, purpose: str, epoch: int, *device: Any) -> torch.Generator:
+        draws.append((seed, purpose, epoch))
+        return generator(seed, purpose, epoch, *device)
+
+    monkeypatch.setattr(training, "generator", recorded)
+    trained("vae", 0, 3)
+    assert sorted(draws) == sorted((0, purpose, epoch) for purpose in ("noise", "order") for epoch in range(3))
 
 
 def test_training_leaves_the_global_generator_alone() -> None:
