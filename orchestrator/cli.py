@@ -19,7 +19,7 @@ from orchestrator.explain import explain as explain_trial
 from orchestrator.explain import find_trial, short
 from orchestrator.plan import make_plan, take_inventory
 from orchestrator.progress import duration, label
-from orchestrator.results import ResultsError, rows_of
+from orchestrator.results import ResultsError, rows_of, rows_of_id
 from orchestrator.results import mask as read_mask
 from orchestrator.running import run_missing
 from orchestrator.tables import facts_table, trials_table
@@ -137,9 +137,10 @@ def export(
     """Write a trial's ticket, start weights and mask, to a file for plain PyTorch."""
     place = open_store(store)
     trial, _ = find_trial(trial_id, place)
-    rows = rows_of(place, [trial])
+    rows = rows_of_id(place, trial_id)
     standing = "missing" if rows.empty else str(rows["status"].iloc[0])
-    if standing != "done":
+    rows = rows[rows["status"] == "done"]
+    if rows.empty:
         raise ResultsError(f"trial {trial_id} has no ticket to export: it is {standing}")
     # Imported here because this is the only command that touches weights.
     from workers.archive import Archive
@@ -206,7 +207,10 @@ def _summary(sweep: Sweep, stands: sweeps.Standing) -> str:
 
 def _chosen(rows: pd.DataFrame, where: str) -> pd.DataFrame:
     try:
-        return rows.query(where)
-    except (ValueError, SyntaxError, TypeError, KeyError, AttributeError, pd.errors.UndefinedVariableError) as error:
-        problem = f"--where {where!r}: {str(error).splitlines()[0]}"
+        chosen = rows.query(where)
+        if not isinstance(chosen, pd.DataFrame):
+            raise TypeError("is no condition")
+        return chosen
+    except Exception as error:
+        problem = f"--where {where!r}: {(str(error) or type(error).__name__).splitlines()[0]}"
         raise ResultsError(f"{problem}; it takes a condition on columns, like 'sparsity > 0.5'") from error

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from search_spaces.canonical import canonical_json
-from search_spaces.errors import TombolaError
 from search_spaces.trial import Trial
 from workers import data, names
 from workers.laboratory import Recorder
@@ -17,10 +16,6 @@ from workers.points import FULL, Held, missing_segments, points
 from workers.program import run_program
 from workers.stages import Evaluate, Initial, Line, Prune, Shuffle, Stage, Train
 from workers.store import Store
-
-
-class PlanError(TombolaError):
-    """A trial that cannot be run as asked for; the message names the field and what would be allowed."""
 
 
 @dataclass(frozen=True)
@@ -108,21 +103,14 @@ def make_plan(trials: Sequence[Trial]) -> Plan:
     """Dry-run the searches of `trials`.
 
     Raises:
-        PlanError: if a trial asks for more images than its data set has.
+        TooFewImagesError: if a trial asks for more images than its data set has.
         DataError: if a data set is missing.
     """
     return Plan(_recorded(trial) for trial in trials)
 
 
 def _recorded(trial: Trial) -> PlannedTrial:
-    card = data.card(trial.dataset)
-    name = trial.dataset.name
-    if trial.recipe.batch > card.train:
-        raise PlanError(f"recipe.batch: {trial.recipe.batch} is more than the {card.train} training images of {name}")
-    if trial.evaluation.samples > card.held_out:
-        samples = trial.evaluation.samples
-        raise PlanError(f"evaluation.samples: {samples} is more than the {card.held_out} held-out images of {name}")
-    recorder = Recorder(trial, card)
+    recorder = Recorder(trial, data.card(trial.dataset))
     run_program(recorder, trial)
     return PlannedTrial(trial, recorder.stages)
 

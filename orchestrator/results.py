@@ -52,8 +52,8 @@ def mask(uri: str, trial_id: str) -> Mask:
     from workers.pruning import Mask
 
     store = open_store(uri)
-    files = sorted(name for name in store.list(names.MASKS) if name.startswith(f"{names.MASKS}/{trial_id}-"))
-    table = read(store, names.MASKS, files[:1])
+    file = names.rows(names.MASKS, trial_id, "")
+    table = read(store, names.MASKS, [file] if store.get(file) is not None else [])
     if table.empty:
         raise ResultsError(f"store {store.uri} has no mask of a trial {trial_id!r}; `tombola results` lists its trials")
     return Mask({name: kept for packed in table["mask"] for name, kept in Mask.unpack(packed).items()})
@@ -65,6 +65,12 @@ def rows_of(store: Store, wanted: Iterable[Trial]) -> pd.DataFrame:
     return read(store, names.TRIALS, [name for trial in wanted if (name := row_name(names.TRIALS, trial)) in present])
 
 
+def rows_of_id(store: Store, trial_id: str) -> pd.DataFrame:
+    """The rows of a trial, one for each way it was evaluated."""
+    files = sorted(name for name in store.list(names.TRIALS) if name.startswith(f"{names.TRIALS}/{trial_id}-"))
+    return read(store, names.TRIALS, files)
+
+
 def read(store: Store, dataset: str, files: Iterable[str]) -> pd.DataFrame:
     """The rows in `files`; a damaged file is reported and left out."""
     schema = SCHEMAS[dataset]
@@ -72,8 +78,11 @@ def read(store: Store, dataset: str, files: Iterable[str]) -> pd.DataFrame:
     for name in files:
         data = store.get(name)
         try:
-            tables.append(pq.read_table(io.BytesIO(data or b""), schema=schema, page_checksum_verification=True))
-        except (pa.ArrowException, OSError) as error:
+            table = pq.read_table(io.BytesIO(data or b""), page_checksum_verification=True)
+            if not table.schema.equals(schema) or table["trial_id"].null_count:
+                raise ValueError("its columns are not those of such a file")
+            tables.append(table)
+        except (ValueError, OSError) as error:  # Arrow's own errors are among them
             _log.warning("%s is damaged in store %s and left out: %s", name, store.uri, error)
     rows: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     return rows

@@ -7,8 +7,8 @@ import logging
 from rich.console import Console
 from rich.logging import RichHandler
 
-out = Console()
-wide = Console(width=max(out.width, 200))
+out = Console(markup=False)
+wide = Console(width=max(out.width, 200), markup=False)
 """For tables, which are of no use when their columns are cut; a narrow terminal wraps their lines."""
 
 

@@ -43,10 +43,11 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise SweepError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         values = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise SweepError(f"{path}{where}: is not plain YAML: {getattr(error, 'problem', error)}") from error
+        problem = getattr(error, "problem", None) or f"{type(error).__name__}: {error}".splitlines()[0]
+        raise SweepError(f"{path}{where}: is not plain YAML: {problem}") from error
     if not isinstance(values, Mapping):
         raise SweepError(f"{path}: is no mapping of keys such as name, models and methods")
     return values

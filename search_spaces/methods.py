@@ -70,7 +70,7 @@ class IMP(Finder):
     """Iterative magnitude pruning with rewinding (Frankle et al. 2020); a round removes `rate` of what is left."""
 
     name: Literal["imp"] = "imp"
-    rate: float = Field(default=GRID_RATE, gt=0, lt=1)
+    rate: float = Field(default=GRID_RATE, ge=0.001, lt=1)
 
 
 @methods.register

@@ -33,5 +33,5 @@ def import_plugins(modules: Any) -> None:
     for name in modules or ():
         try:
             importlib.import_module(name)
-        except ImportError as error:
-            raise ValueError(f"plugins: cannot import {name!r}: {error}") from error
+        except Exception as error:
+            raise ValueError(f"plugins: cannot import {name!r}: {type(error).__name__}: {error}") from error

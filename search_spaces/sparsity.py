@@ -27,7 +27,7 @@ def snapped(sparsity: float) -> float:
     Raises:
         ValueError: if it lies outside [0, 1).
     """
-    if not 0.0 <= sparsity < 1.0:
+    if not 0.0 <= round(sparsity, _DIGITS) < 1.0:
         hint = f"; write {sparsity / 100:g} for {sparsity:g} %" if 1.0 <= sparsity < 100.0 else ""
         raise ValueError(f"sparsity {sparsity:g} is outside [0, 1){hint}")
     rounds = round(math.log(1.0 - sparsity) / math.log(1.0 - GRID_RATE))

@@ -40,8 +40,8 @@ def _expanded(entry: Any) -> list[Any]:
 def _seeds(value: Any) -> Any:
     """A list of seeds, or a number n for the seeds 0 to n-1; a bare number in the list seeds everything."""
     if type(value) is int:
-        if value < 1:
-            raise ValueError(f"{value} is not a number of seeds; give at least 1")
+        if not 1 <= value <= 100_000:
+            raise ValueError(f"{value} is not a number of seeds; give 1 to 100000")
         value = list(range(value))
     if not isinstance(value, list | tuple):
         raise ValueError("must be a number of seeds, or a list of seeds")

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from search_spaces.canonical import canonical_json, digest
 from search_spaces.datasets import AnyDataset
 from search_spaces.methods import AnyMethod, Control, Finder
 from search_spaces.models import AnyModel
 from search_spaces.plugins import WithPlugins
+from search_spaces.sparsity import snapped
 from search_spaces.spec import Spec
 
 
 class Seed(Spec):
     """Where randomness comes from: `init` draws weights and controls, `order` batches and latents."""
 
-    init: int = Field(ge=0)
-    order: int = Field(ge=0)
+    init: int = Field(ge=0, lt=2**63)
+    order: int = Field(ge=0, lt=2**63)
 
 
 class Recipe(Spec):
@@ -54,7 +55,7 @@ class Evaluation(Spec):
 class Resources(Spec):
     """What one trial occupies: whole CPU cores, and a share of one GPU (0: it runs on the CPU)."""
 
-    cpus: int = Field(default=1, gt=0)
+    cpus: int = Field(default=1, gt=0, le=1024)
     gpus: float = Field(default=0.0, ge=0, le=1)
 
 
@@ -92,13 +93,24 @@ class Trial(WithPlugins, Spec):
     model: AnyModel
     dataset: AnyDataset
     method: AnyMethod
-    sparsity: float
+    sparsity: Annotated[float, AfterValidator(snapped)]
     seed: Seed
     recipe: Recipe
-    epochs: int
+    epochs: int = Field(gt=0)
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
     checkpoint_every: CheckpointEvery = CheckpointEvery(minutes=10)
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> Trial:
+        if self.finder and self.finder.rewind is None:
+            raise ValueError(f"method {self.method.name!r} needs a rewind epoch")
+        if self.rewind >= self.epochs:
+            raise ValueError(
+                f"rewind: epoch {self.rewind} of method {self.method.name!r} leaves nothing to train; "
+                f"it must be below epochs ({self.epochs})"
+            )
+        return self
 
     @property
     def finder(self) -> Finder | None:

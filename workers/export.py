@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from search_spaces.canonical import canonical_json
 from search_spaces.errors import TombolaError
@@ -48,6 +48,6 @@ def export_ticket(archive: Archive, trial: Trial, start_key: str, mask: Mask, pa
         "roles": canonical_json(roles),
     }
     try:
-        save_file({**start, **masks}, path, metadata=metadata)
+        path.write_bytes(save({**start, **masks}, metadata=metadata))
     except OSError as error:
-        raise ExportError(f"{path}: cannot be written: {error}") from error
+        raise ExportError(f"{path}: cannot be written: {error.strerror}") from error

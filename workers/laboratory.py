@@ -10,12 +10,17 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from search_spaces.canonical import digest
+from search_spaces.errors import TombolaError
 from search_spaces.trial import Trial
 from workers.data.card import DatasetCard
 from workers.stages import DENSE, Evaluate, Initial, Line, MaskKey, Prune, Shuffle, Stage, State, Train
 
 VERSIONS = {"initial": 1, "train": 1, "prune": 1, "shuffle_layer": 1, "evaluate": 1}
 """Version of what each verb computes; a change of meaning raises it, and with it every key that follows."""
+
+
+class TooFewImagesError(TombolaError):
+    """A trial asks for more images than its data set has."""
 
 
 class Laboratory(ABC):
@@ -25,6 +30,7 @@ class Laboratory(ABC):
         self.trial = trial
         self.card = card
         self.epochs = trial.epochs
+        _check_images(trial, card)
         self.stages: dict[str, Stage] = {}
         self._model = digest({"model": trial.model.model_dump(), "image": card.image})
         self._step = digest({"recipe": trial.recipe.model_dump(), "data": card.fingerprint, "order": trial.seed.order})
@@ -85,6 +91,16 @@ class Laboratory(ABC):
 
     def _key(self, verb: str, **made_of: Any) -> str:
         return digest({"verb": verb, "version": VERSIONS[verb], **made_of})
+
+
+def _check_images(trial: Trial, card: DatasetCard) -> None:
+    batch, samples, name = trial.recipe.batch, trial.evaluation.samples, trial.dataset.name
+    if batch > card.train:
+        raise TooFewImagesError(f"recipe.batch: {batch} is more than the {card.train} training images of {name}")
+    if samples > card.held_out:
+        raise TooFewImagesError(
+            f"evaluation.samples: {samples} is more than the {card.held_out} held-out images of {name}"
+        )
 
 
 class Recorder(Laboratory):

@@ -42,7 +42,9 @@ def profile(key: str) -> str:
 
 
 def rows(dataset: str, trial_id: str, evaluation_digest: str) -> str:
-    return f"{dataset}/{trial_id}-{evaluation_digest[:16]}.parquet"
+    # Only the trials dataset depends on how a trial was evaluated; its history and mask are the same for all.
+    name = f"{trial_id}-{evaluation_digest[:16]}" if dataset == TRIALS else trial_id
+    return f"{dataset}/{name}.parquet"
 
 
 def sweep(key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from workers.stages import Stage, Train
 
 FULL, WEIGHTS, CHECKPOINT = "full", "weights", "checkpoint"
 """How a point is kept: with moments, so that training can go on from it; without; or only until its segment ends."""
+
+_STATE_NAME = re.compile(rf"{names.STATES}/[^/]+/(?P<line>[^/]+)/(?P<epoch>\d+)\.(?P<kept>full|weights|checkpoint)")
 
 Points = Mapping[str, Mapping[int, str]]
 """For every line, by key: the epochs at which a plan needs a point, and how each is to be kept."""
@@ -54,9 +57,8 @@ class Held:
         """What is held of every line that `state_names`, names of states in a store, belong to."""
         held: defaultdict[str, Held] = defaultdict(cls)
         for name in state_names:
-            line, file = name.removeprefix(names.STATES).split("/")[2:]
-            epoch, kept = file.split(".")
-            held[line].add(int(epoch), kept)
+            if found := _STATE_NAME.fullmatch(name):  # other files are none of ours
+                held[found["line"]].add(int(found["epoch"]), found["kept"])
         return dict(held)
 
 

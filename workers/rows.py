@@ -83,7 +83,7 @@ MASKS = _schema(
     ("parameter", TEXT, "name of the tensor: component and path inside it"),
     ("component", TEXT, "`encoder`, `decoder`, `discriminator` or `generator`"),
     ("role", TEXT, "name of the tensor in the architecture, by which masks move between models"),
-    ("shape", pa.list_(WHOLE), "shape of the tensor"),
+    ("shape", pa.list_(pa.field("element", WHOLE)), "shape of the tensor"),
     ("weights", WHOLE, "number of weights in the tensor"),
     ("kept", WHOLE, "number of them that the mask keeps"),
     ("mask", pa.binary(), "the mask of this tensor, as `Mask.unpack` reads it"),

@@ -87,7 +87,12 @@ class LocalStore:
                 yield f"{relative}/{file}"
 
     def delete(self, name: str) -> None:
-        (self.root / name).unlink(missing_ok=True)
+        try:
+            (self.root / name).unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise StoreError(f"--store {self.root}: cannot delete {name}: {error.strerror}") from error
 
 
 def _write(path: Path, data: bytes) -> None:

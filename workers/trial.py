@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from workers.store import Store
 from workers.workbench import Workbench
 
 Row = dict[str, Any]
+_log = logging.getLogger("tombola")
 
 
 def run_trial(
@@ -72,7 +74,8 @@ def _rows(lab: Workbench, outcome: Outcome) -> dict[str, list[Row]]:
         kind: sum(r["value"] for r in history if r["quantity"] == "seconds" and r["ticket"] == kind)
         for kind in (True, False)
     }
-    machine = lines[outcome.final.line.key][0].machine
+    segments = lines[outcome.final.line.key]
+    machine = segments[0].machine if segments else evaluation["machine"]
     trial_row = {
         **identity(lab.trial),
         "status": "done",
@@ -115,7 +118,11 @@ def records(archive: Archive, stretch: Stretch) -> Iterator[SegmentRecord]:
     epoch = stretch.state.epoch
     while epoch > stretch.begin:
         record = archive.segment(State(stretch.state.line, epoch))
-        assert record is not None, f"no record of epoch {epoch} of {stretch.state.key}"
+        if record is None:
+            _log.warning(
+                "the record of epoch %d of %s is lost, and with it a part of its history", epoch, stretch.state.key
+            )
+            return
         yield record
         epoch = record.begin
 

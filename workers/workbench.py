@@ -25,7 +25,7 @@ from workers.randomness import generator
 from workers.reports import EpochTrained, Listener, StageCommitted
 from workers.snapshot import capture, restore, weights_only
 from workers.stages import DENSE, Evaluate, Initial, Line, MaskKey, Prune, Shuffle, Stage, State, Train
-from workers.store import Store
+from workers.store import Store, StoreError
 from workers.training import Diverged, optimizers_of, train
 
 
@@ -69,7 +69,7 @@ class Workbench(Laboratory):
             self._listen(StageCommitted(self.trial.id, stage.key))
         except Diverged as error:
             raise self._failed(stage, DIVERGED, error) from error
-        except (Interrupted, StageFailed):
+        except (Interrupted, StageFailed, StoreError):
             raise
         except Exception as error:  # whatever a model, a data set or a plugin raises is this stage's failure
             raise self._failed(stage, ERROR, error) from error

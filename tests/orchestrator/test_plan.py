@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.estimate import estimate
 from orchestrator.executor import InProcess, Work
-from orchestrator.plan import Plan, PlanError, make_plan, take_inventory
+from orchestrator.plan import Plan, make_plan, take_inventory
+from search_spaces.errors import TombolaError
 from tests.toys import TOY_MODELS, toy_sweep, toy_trials
 from workers.points import FULL, WEIGHTS
 from workers.reports import EpochTrained, Report
@@ -110,7 +111,7 @@ def test_the_bytes_that_a_plan_prints_are_the_bytes_that_are_kept(store: Store) 
     ],
 )
 def test_a_trial_that_asks_for_more_images_than_there_are_is_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(PlanError, match=message):
+    with pytest.raises(TombolaError, match=message):
         make_plan(toy_trials(**change))
 
 

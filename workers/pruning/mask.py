@@ -34,7 +34,7 @@ class Mask(Mapping[str, Tensor]):
         return cls({name: torch.ones(p.shape, dtype=torch.bool) for name, p in parameters.items()})
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._kept[name]
+        return self._kept[name].clone()  # a mask that is handed out cannot be changed from outside
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._kept)
@@ -75,7 +75,7 @@ class Mask(Mapping[str, Tensor]):
     @property
     def sparsity(self) -> float:
         """Fraction of prunable weights removed."""
-        return 1 - self.kept / self.size
+        return 1 - self.kept / self.size if self.size else 0.0
 
     def jaccard(self, other: Mask) -> float:
         """Weights that both keep as a fraction of those that either keeps; 1 if neither keeps any."""

@@ -40,6 +40,8 @@ def _top_of(scores: Mapping[str, Tensor], density: float, within: Mask | None) -
         raise ValueError("a score is NaN: the weights cannot be ranked")
     candidates = torch.arange(len(flat), device=flat.device)
     if within is not None:
+        if any(name not in within or within[name].shape != score.shape for name, score in scores.items()):
+            raise ValueError("the mask to stay within is of another network: its tensors differ in name or shape")
         candidates = candidates[torch.cat([within[name].flatten() for name in scores]).to(flat.device)]
     count = round(len(flat) * density)
     if count > len(candidates):
