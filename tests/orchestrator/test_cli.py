@@ -21,10 +21,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from orchestrator import cli, results
+from search_spaces import load_sweep
 from tests.toys import TOY_MODELS, toy_sweep
 from workers import names
 from workers.ledger import Ledger
 from workers.objects import Objects
+from workers.rows import write_unsuccessful
 from workers.store import open_store
 
 REPOSITORY = Path(__file__).parents[2]
@@ -203,6 +205,8 @@ def test_a_bad_sweep_ends_in_one_sentence_and_writes_nothing(tombola: Tombola, t
         (("status", "{sweep}", "--store", "ftp://x/y"), "not a store that tombola can open"),
         (("results", "{sweep}", "--where", "sparsty > 1"), "--where 'sparsty > 1': name 'sparsty' is not defined"),
         (("results", "{sweep}", "--where", "sparsity >"), "--where 'sparsity >':"),
+        (("results", "{sweep}", "--where", "("), "--where '(':"),
+        (("results", "{sweep}", "--where", "1"), "--where '1':"),
     ],
 )
 def test_what_cannot_be_done_ends_in_one_sentence(
@@ -293,3 +297,51 @@ def test_ctrl_c_finishes_the_epoch_and_says_how_to_go_on(tmp_path: Path) -> None
     assert running.returncode == 130
     assert "tombola resume" in out
     assert len(list(Path(store, "objects", "states").rglob("*.checkpoint"))) == 1
+
+
+@pytest.mark.parametrize("dataset", [names.MASKS, names.HISTORY])
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+def test_a_lost_mask_or_history_is_made_again(
+    tombola: Tombola, sweep: str, dataset: str, damage: Callable[[Path], None]
+) -> None:
+    tombola("run", sweep)
+    damage(next(Path("tombola-store", dataset).iterdir()))
+    assert "1 missing" in tombola("status", sweep).out
+    before = set(open_store("tombola-store").list("ledger"))
+    assert "5 done" in tombola("run", sweep).out
+    assert getattr(results, dataset)("tombola-store")["trial_id"].nunique() == 5
+    assert set(open_store("tombola-store").list("ledger")) == before
+
+
+def test_a_damaged_ledger_ends_no_sweep(tombola: Tombola, tmp_path: Path) -> None:
+    sweep = write(tmp_path / "sweep.yaml", checkpoint_every={"epochs": 1}, sparsities=[0.2])
+    tombola("run", sweep)
+    for record in Path("tombola-store", "ledger").rglob("*.checkpoint.json"):
+        record.write_bytes(b"")
+    sweep = write(tmp_path / "sweep.yaml", checkpoint_every={"epochs": 1}, sparsities=[0.2], evaluation={"samples": 9})
+    ran = tombola("run", sweep)
+    assert ran.code == 0
+    assert "1 done" in ran.out
+
+
+def test_history_and_masks_stand_once_however_often_a_trial_is_evaluated(tombola: Tombola, tmp_path: Path) -> None:
+    for samples in (50, 20):
+        sweep = write(tmp_path / "sweep.yaml", sparsities=[0.2], evaluation={"samples": samples, "grid": 0})
+        tombola("run", sweep)
+    assert len(results.trials("tombola-store")) == 2
+    assert not results.masks("tombola-store")["parameter"].duplicated().any()
+    assert not results.history("tombola-store").duplicated(["line", "epoch", "quantity"]).any()
+    assert tombola("export", only_trial(sweep, "imp", 0.2), "ticket.safetensors").code == 0
+
+
+def test_a_ticket_that_cannot_be_written_says_so(tombola: Tombola, sweep: str) -> None:
+    tombola("run", sweep)
+    ran = tombola("export", only_trial(sweep, "imp", 0.2), "no/such/folder/x")
+    assert ran.code == 2
+    assert "cannot be written: No such file" in ran.err
+
+
+def test_an_error_with_brackets_is_shown_as_it_is(tombola: Tombola, sweep: str) -> None:
+    trial = load_sweep(sweep).trials()[0]
+    write_unsuccessful(open_store("tombola-store"), trial, "failed", "shape [2, 3] vs [/x]", "")
+    assert "shape [2, 3] vs [/x]" in tombola("status", sweep).out

@@ -73,6 +73,12 @@ def test_a_good_sweep_loads(tmp_path: Path) -> None:
         ("name: good", "name: ../evil", ": name: string should match pattern"),
         ("name: good", "name: !!python/object/apply:os.system ['true']", "is not plain YAML: could not determine"),
         ("name: good", "name: [", "is not plain YAML"),
+        ("name: good", "name: 2024-02-30", "is not plain YAML: ValueError: day is out of range"),
+        ("epochs: 10", "epochs: !!int abc", "is not plain YAML"),
+        ("name: good", "name: !!bool foo", "is not plain YAML"),
+        ("[imp]", "[{name: imp, rate: 1.0e-13}]", ": methods.0.rate: input should be greater than or equal to 0.001"),
+        ("[0.2]", "[0.9999999999999]", ": sparsities: sparsity 1 is outside [0, 1)"),
+        ("seeds: 1", "seeds: 1000000000", ": seeds: 1000000000 is not a number of seeds; give 1 to 100000"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(tmp_path: Path, old: str, new: str, message: str) -> None:

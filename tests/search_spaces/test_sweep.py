@@ -144,3 +144,11 @@ def test_exclusions_leave_trials_out() -> None:
 def test_what_cannot_be_meant_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         trials(**change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"sparsity": 2.0}, {"epochs": 0}, {"epochs": 2}, {"method": {"name": "imp"}}, {"recipe": {"batch": 0}}]
+)
+def test_a_trial_written_by_hand_is_checked_too(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        Trial.model_validate({**trial().model_dump(), **change})

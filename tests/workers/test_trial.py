@@ -24,7 +24,7 @@ from workers.program import run_program
 from workers.reports import EpochTrained, Report, TrialEnded, TrialStarted
 from workers.snapshot import MOMENTS
 from workers.stages import Line, State
-from workers.store import Store, open_store
+from workers.store import Store, StoreError, open_store
 from workers.trial import run_trial
 from workers.workbench import Interrupted
 
@@ -254,3 +254,14 @@ def test_history_has_every_epoch_of_every_trajectory(store: Store) -> None:
     losses = history[history["quantity"] == "reconstruction_mse"]
     assert losses.groupby("position")["epoch"].apply(list).to_dict() == {0: [1, 2, 3, 4], 1: [2, 3, 4], 2: [2, 3, 4]}
     assert losses.groupby("position")["ticket"].all().to_dict() == {0: False, 1: False, 2: True}
+
+
+def test_a_store_that_cannot_be_written_is_no_failure_of_a_stage(store: Store, tmp_path: Path) -> None:
+    trial = toy_trial()
+    (tmp_path / "store").mkdir()
+    blocker = tmp_path / "store" / "objects"
+    blocker.touch()
+    with pytest.raises(StoreError):
+        run_trial(trial, store)
+    blocker.unlink()
+    assert run_trial(trial, store) == "done"

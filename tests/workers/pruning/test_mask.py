@@ -71,3 +71,13 @@ def test_a_mask_does_not_change_with_what_it_was_made_of() -> None:
     tensors["a"].fill_(True)
     assert list(m) == ["a"]
     assert m["a"].tolist() == [True, False]
+
+
+def test_a_tensor_that_was_handed_out_does_not_change_the_mask() -> None:
+    m = Mask({"a": torch.tensor([True, False])})
+    m["a"].fill_(False)
+    assert m.kept == 1
+
+
+def test_a_network_without_weights_is_dense() -> None:
+    assert Mask({}).sparsity == 0.0

@@ -100,3 +100,8 @@ def test_shuffling_keeps_every_layers_count_and_moves_its_weights() -> None:
     shuffled = shuffle_layers(mask, torch.Generator().manual_seed(0))
     assert shuffled.counts == mask.counts
     assert 0.1 < shuffled.jaccard(mask) < 0.3  # chance: d / (2 - d) = 0.18
+
+
+def test_a_mask_of_another_network_is_refused() -> None:
+    with pytest.raises(ValueError, match="of another network"):
+        keep_top({"w": torch.ones(2, 3)}, 0.5, Mask({"w": torch.ones(3, 2, dtype=torch.bool)}))
