@@ -144,6 +144,7 @@ class Workbench(Laboratory):
             return  # the point was damaged and is gone now: what is missing has to be worked out again
         if segment.begin == segment.end > line.start:
             self.archive.commit_point(State(line, segment.end), segment.kept, point)
+            self.archive.drop_checkpoints(line.key, before=segment.end)
             return
         family = self._new_family()
         optimizers = optimizers_of(family, self.trial.recipe)

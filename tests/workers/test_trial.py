@@ -155,6 +155,15 @@ def test_checkpoints_are_gone_when_their_segment_is_done(store: Store) -> None:
     assert [name for name in store.list(names.STATES) if name.endswith(".checkpoint")] == []
 
 
+def test_a_checkpoint_that_became_a_point_is_gone_too(store: Store) -> None:
+    longer = Diary()
+    with pytest.raises(Interrupted):
+        run_trial(toy_trial(epochs=10, rewind=0), store, None, longer, stop=lambda: len(longer.epochs) == 4)
+    (shorter,) = toy_trials(methods=["dense"], epochs=4)
+    assert run_all([shorter], store).epochs == []
+    assert [name for name in store.list(names.STATES) if name.endswith(".checkpoint")] == []
+
+
 def test_finished_ends_keep_no_moments_and_rewind_states_do(store: Store) -> None:
     trial = toy_trial()
     run_trial(trial, store)

@@ -105,3 +105,10 @@ def test_shuffling_keeps_every_layers_count_and_moves_its_weights() -> None:
 def test_a_mask_of_another_network_is_refused() -> None:
     with pytest.raises(ValueError, match="of another network"):
         keep_top({"w": torch.ones(2, 3)}, 0.5, Mask({"w": torch.ones(3, 2, dtype=torch.bool)}))
+
+
+def test_shuffling_is_drawn_from_its_generator_weight_by_weight() -> None:
+    mask = keep_top(scores(500, 300), 0.3)
+    first, again, other = (shuffle_layers(mask, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    assert first == again
+    assert first.jaccard(other) < 0.3
