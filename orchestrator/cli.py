@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -17,14 +18,14 @@ from orchestrator.estimate import Estimate, estimate
 from orchestrator.executor import InProcess
 from orchestrator.explain import explain as explain_trial
 from orchestrator.explain import find_trial, short
-from orchestrator.plan import make_plan, take_inventory
+from orchestrator.plan import Plan, make_plan, take_inventory
 from orchestrator.progress import duration, label
 from orchestrator.results import ResultsError, rows_of, rows_of_id
 from orchestrator.results import mask as read_mask
 from orchestrator.running import run_missing
 from orchestrator.tables import facts_table, trials_table
 from orchestrator.terminal import say, show_warnings, wide
-from search_spaces import load_sweep
+from search_spaces import SweepError, load_sweep
 from search_spaces.errors import TombolaError
 from search_spaces.sweep import Sweep
 from workers.presence import running
@@ -55,10 +56,10 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Say what a sweep would train, share, keep and cost, without training."""
-    sweep = load_sweep(sweep_file)
-    figures = estimate(make_plan(sweep.trials()), open_store(store), InProcess())
+    sweep, planned = _planned(sweep_file)
+    figures = estimate(planned, open_store(store), InProcess())
     if as_json:
-        print(json.dumps(figures.as_json(), indent=2))
+        print(json.dumps(asdict(figures), indent=2))
     else:
         wide.print(facts_table(_plan_facts(sweep, figures)))
 
@@ -143,27 +144,34 @@ def export(
     if rows.empty:
         raise ResultsError(f"trial {trial_id} has no ticket to export: it is {standing}")
     # Imported here because this is the only command that touches weights.
-    from workers.archive import Archive
     from workers.export import export_ticket
 
     mask = read_mask(place.uri, trial_id)
-    export_ticket(Archive(place), trial, rows["start_key"].iloc[0], mask, file)
+    export_ticket(place, trial, rows["start_key"].iloc[0], mask, file)
     say(f"{file}: {label(trial)}, {mask.kept:,} of {mask.size:,} weights kept")
+
+
+def _planned(sweep_file: Path) -> tuple[Sweep, Plan]:
+    sweep = load_sweep(sweep_file)
+    try:
+        return sweep, make_plan(sweep.trials())
+    except TombolaError as error:
+        raise SweepError(f"{sweep_file}: {error}") from error
 
 
 def _run(sweep_file: Path, store: Store, *, retry: bool) -> None:
     began = time.monotonic()
-    sweep = load_sweep(sweep_file)
-    planned = make_plan(sweep.trials())
-    sweeps.record(sweep, store)
+    sweep, planned = _planned(sweep_file)
     stands = sweeps.standing(sweep.trials(), store)
     if retry:
         retried = sweeps.clear_errors(sweep.trials(), list(planned.stages.values()), store)
         left = take_inventory(planned, store).missing
         say(f"found {_summary(sweep, stands)}; {retried} failed trials are tried again, {left} epochs are left")
+        stands = sweeps.standing(sweep.trials(), store) if retried else stands
+    finished = True
+    if stands.missing:
+        finished = run_missing(planned, sweep, stands, store, InProcess())
         stands = sweeps.standing(sweep.trials(), store)
-    finished = run_missing(planned, stands, store, InProcess()) if stands.missing else True
-    stands = sweeps.standing(sweep.trials(), store)
     wide.print(trials_table(stands.rows))
     say(f"{_summary(sweep, stands)}, in {duration(time.monotonic() - began)}")
     say(f'In Python: from orchestrator import results; results.trials("{store.uri}")')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from orchestrator.executor import Executor
 from orchestrator.plan import Plan, kept_bytes, take_inventory, verbs
@@ -28,9 +28,6 @@ class Estimate:
     critical_path_hours: float
     hours: float
     bytes_kept: int
-
-    def as_json(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def estimate(plan: Plan, store: Store, executor: Executor) -> Estimate:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from orchestrator.plan import PlannedTrial
 from search_spaces.trial import Trial
 from workers.points import Points
 from workers.profiles import Profile, profile_key
 from workers.reports import Listener
 from workers.store import Store
-
-
-@dataclass(frozen=True)
-class Work:
-    """The trials of a plan that are to be run, in its order, and what of its stages `store` holds already."""
-
-    trials: Sequence[PlannedTrial]
-    points: Points
-    held: Collection[str]
-    store: Store
 
 
 class Executor(Protocol):
@@ -30,8 +18,13 @@ class Executor(Protocol):
     def profiles(self, trials: Sequence[Trial], store: Store) -> Mapping[str, Profile]:
         """The profile of every trial, by its id."""
 
-    def run(self, work: Work, listen: Listener, stop: Callable[[], bool]) -> None:
-        """Run all trials until they have ended or `stop` says so; each that ends leaves its rows in the store."""
+    def run(
+        self, trials: Sequence[Trial], points: Points, store: Store, listen: Listener, stop: Callable[[], bool]
+    ) -> None:
+        """Run `trials` in their order, until all have ended or `stop` says so; each leaves its rows in `store`.
+
+        `points` are those of the whole plan.
+        """
 
 
 class InProcess:
@@ -44,13 +37,15 @@ class InProcess:
 
         return profiles_by_trial(trials, lambda trial: profile_or_unknown(trial, store))
 
-    def run(self, work: Work, listen: Listener, stop: Callable[[], bool]) -> None:
+    def run(
+        self, trials: Sequence[Trial], points: Points, store: Store, listen: Listener, stop: Callable[[], bool]
+    ) -> None:
         from workers.trial import run_trial
         from workers.workbench import Interrupted
 
-        for planned in work.trials:
+        for trial in trials:
             try:
-                run_trial(planned.trial, work.store, work.points, listen, stop)
+                run_trial(trial, store, points, listen, stop)
             except Interrupted:
                 return
 

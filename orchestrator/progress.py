@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from search_spaces.trial import Trial
-from workers.reports import EpochTrained, Report, StageCommitted, TrialEnded, TrialStarted
+from workers.reports import EpochTrained, Report, TrialEnded, TrialStarted
 
 PLAIN_EVERY = 5.0
 """Seconds between two lines about epochs where the output is no terminal."""
@@ -64,8 +64,6 @@ class SweepProgress:
                 self._bar.update(self._current, description=self._label(trial_id), visible=True, note="")
             case EpochTrained():
                 self._epoch(report)
-            case StageCommitted():
-                return
             case TrialEnded(trial_id, status, error):
                 self._ended[status] += 1
                 note = f": {error}" if error else ""

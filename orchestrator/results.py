@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -52,8 +51,7 @@ def mask(uri: str, trial_id: str) -> Mask:
     from workers.pruning import Mask
 
     store = open_store(uri)
-    file = names.rows(names.MASKS, trial_id, "")
-    table = read(store, names.MASKS, [file] if store.get(file) is not None else [])
+    table = read(store, names.MASKS, [names.rows(names.MASKS, trial_id, "")])
     if table.empty:
         raise ResultsError(f"store {store.uri} has no mask of a trial {trial_id!r}; `tombola results` lists its trials")
     return Mask({name: kept for packed in table["mask"] for name, kept in Mask.unpack(packed).items()})
@@ -61,8 +59,7 @@ def mask(uri: str, trial_id: str) -> Mask:
 
 def rows_of(store: Store, wanted: Iterable[Trial]) -> pd.DataFrame:
     """The rows of the given trials, as their own evaluation measured them, in their order."""
-    present = set(store.list(names.TRIALS))
-    return read(store, names.TRIALS, [name for trial in wanted if (name := row_name(names.TRIALS, trial)) in present])
+    return read(store, names.TRIALS, [row_name(names.TRIALS, trial) for trial in wanted])
 
 
 def rows_of_id(store: Store, trial_id: str) -> pd.DataFrame:
@@ -73,19 +70,25 @@ def rows_of_id(store: Store, trial_id: str) -> pd.DataFrame:
 
 def read(store: Store, dataset: str, files: Iterable[str]) -> pd.DataFrame:
     """The rows in `files`; a damaged file is reported and left out."""
-    schema = SCHEMAS[dataset]
-    tables = [schema.empty_table()]
-    for name in files:
-        data = store.get(name)
-        try:
-            table = pq.read_table(io.BytesIO(data or b""), page_checksum_verification=True)
-            if not table.schema.equals(schema) or table["trial_id"].null_count:
-                raise ValueError("its columns are not those of such a file")
-            tables.append(table)
-        except (ValueError, OSError) as error:  # Arrow's own errors are among them
-            _log.warning("%s is damaged in store %s and left out: %s", name, store.uri, error)
-    rows: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+    tables = [table for name in files if (table := intact(store, dataset, name)) is not None]
+    rows: pd.DataFrame = pa.concat_tables([SCHEMAS[dataset].empty_table(), *tables]).to_pandas()
     return rows
+
+
+def intact(store: Store, dataset: str, name: str) -> pa.Table | None:
+    """The rows in a file; None if it is not there, or is damaged, which is reported."""
+    data = store.get(name)
+    if data is None:
+        return None
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        table = file.read(use_threads=False)  # for files this small, threads cost more than they save
+        if not table.schema.equals(SCHEMAS[dataset]) or table["trial_id"].null_count:
+            raise ValueError("its columns are not those of such a file")
+    except (ValueError, OSError) as error:  # Arrow's own errors are among them
+        _log.warning("%s is damaged in store %s and left out: %s", name, store.uri, error)
+        return None
+    return table
 
 
 def _all(uri: str, dataset: str) -> pd.DataFrame:

@@ -8,25 +8,25 @@ from contextlib import contextmanager
 from types import FrameType
 
 from orchestrator import sweeps
-from orchestrator.executor import Executor, Work
+from orchestrator.executor import Executor
 from orchestrator.plan import Plan, take_inventory
 from orchestrator.progress import SweepProgress
 from orchestrator.terminal import out, say
+from search_spaces.sweep import Sweep
 from workers.store import Store
 
 
-def run_missing(plan: Plan, stands: sweeps.Standing, store: Store, executor: Executor) -> bool:
+def run_missing(plan: Plan, sweep: Sweep, stands: sweeps.Standing, store: Store, executor: Executor) -> bool:
     """Run the trials of `plan` that have no rows yet; False if it was interrupted before all had ended."""
     missing = {trial.id: trial for trial in stands.missing}
-    planned = [planned for planned in plan.trials if planned.trial.id in missing]
-    sweeps.clear_rows(stands.missing, store)
-    profiles = executor.profiles([one.trial for one in planned], store)
+    ordered = [planned.trial for planned in plan.trials if planned.trial.id in missing]
+    profiles = executor.profiles(ordered, store)
     seconds = plan.line_seconds({trial_id: profile.epoch_seconds for trial_id, profile in profiles.items()})
-    inventory = take_inventory(plan, store)
-    epochs = {line: n for line, n in inventory.missing_epochs.items() if line in seconds}
-    work = Work(planned, plan.points, inventory.held, store)
+    epochs = {line: n for line, n in take_inventory(plan, store).missing_epochs.items() if line in seconds}
+    sweeps.record(sweep, store)
+    sweeps.clear_rows(ordered, store)
     with _asked_to_stop() as stop, SweepProgress(out, missing, epochs, seconds) as progress:
-        executor.run(work, progress.listen, stop)
+        executor.run(ordered, plan.points, store, progress.listen, stop)
         return not stop()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 from pydantic import ValidationError
 
-from orchestrator.results import read, rows_of
+from orchestrator.results import intact, rows_of
 from search_spaces.canonical import digest
 from search_spaces.errors import sentence
 from search_spaces.sweep import Sweep
@@ -62,8 +62,9 @@ class Standing:
 def standing(trials: Sequence[Trial], store: Store) -> Standing:
     """How `trials` stand, by what the store holds."""
     rows = rows_of(store, trials)
-    whole = {trial_id for trial_id in rows["trial_id"] if _is_whole(store, trial_id)}
-    rows = rows[(rows["status"] != "done") | rows["trial_id"].isin(whole)]
+    done = rows["trial_id"][rows["status"] == "done"]
+    torn = [trial_id for trial_id in done if not _is_whole(store, trial_id)]
+    rows = rows[~rows["trial_id"].isin(torn)]
     ended = set(rows["trial_id"])
     missing = tuple(trial for trial in trials if trial.id not in ended)
     counts = rows["status"].value_counts()
@@ -81,7 +82,7 @@ def standing(trials: Sequence[Trial], store: Store) -> Standing:
 def _is_whole(store: Store, trial_id: str) -> bool:
     """Whether the history and the mask of a trial are there and can be read, so that its row is not alone."""
     files = [(dataset, names.rows(dataset, trial_id, "")) for dataset in (names.HISTORY, names.MASKS)]
-    return all(store.get(file) is not None and not read(store, dataset, [file]).empty for dataset, file in files)
+    return all(intact(store, dataset, file) is not None for dataset, file in files)
 
 
 def clear_errors(trials: Sequence[Trial], stages: Sequence[Stage], store: Store) -> int:

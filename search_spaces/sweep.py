@@ -102,7 +102,8 @@ class Sweep(WithPlugins, Settings):
             if (chosen := settings.of(model, dataset, method, sparsity, seed)) is not None
         )
         settings.check_all_matched()
-        _check_rewind(trials)
+        for trial in trials:
+            trial.check_rewind()
         _check_distinct(trials)
         if not trials:
             raise ValueError("exclude: nothing is left of the sweep")
@@ -172,15 +173,6 @@ def _with(values: Mapping[str, Any], path: list[str], value: Any, problem: str) 
     if rest and not isinstance(values[head], Mapping):
         raise ValueError(f"{problem}; {head!r} has no parts")
     return {**values, head: _with(values[head], rest, value, problem) if rest else value}
-
-
-def _check_rewind(trials: tuple[Trial, ...]) -> None:
-    for trial in trials:
-        if trial.rewind >= trial.epochs:
-            raise ValueError(
-                f"rewind: epoch {trial.rewind} of method {trial.method.name!r} leaves nothing to train; "
-                f"it must be below epochs ({trial.epochs})"
-            )
 
 
 def _check_distinct(trials: tuple[Trial, ...]) -> None:

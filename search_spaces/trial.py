@@ -102,15 +102,19 @@ class Trial(WithPlugins, Spec):
     checkpoint_every: CheckpointEvery = CheckpointEvery(minutes=10)
 
     @model_validator(mode="after")
-    def _something_to_train(self) -> Trial:
+    def _checked(self) -> Trial:
         if self.finder and self.finder.rewind is None:
             raise ValueError(f"method {self.method.name!r} needs a rewind epoch")
+        self.check_rewind()
+        return self
+
+    def check_rewind(self) -> None:
+        """Raise ValueError if the rewind epoch leaves nothing to train."""
         if self.rewind >= self.epochs:
             raise ValueError(
                 f"rewind: epoch {self.rewind} of method {self.method.name!r} leaves nothing to train; "
                 f"it must be below epochs ({self.epochs})"
             )
-        return self
 
     @property
     def finder(self) -> Finder | None:

@@ -15,6 +15,8 @@ from workers.models import build
 from workers.pruning import Mask
 from workers.snapshot import weights_only
 from workers.stages import Line, State
+from workers.store import Store
+from workers.trial import run_trial
 
 
 class ExportError(TombolaError):
@@ -25,18 +27,22 @@ MASK = "mask/"
 """Prefix of a mask's tensors in a ticket file; all other tensors are the start weights and buffers."""
 
 
-def export_ticket(archive: Archive, trial: Trial, start_key: str, mask: Mask, path: Path) -> None:
+def export_ticket(store: Store, trial: Trial, start_key: str, mask: Mask, path: Path) -> None:
     """Write a ticket: start weights and buffers under their own names, masks as bool tensors under `mask/<name>`.
 
     The metadata hold the trial's spec, the role of every tensor as JSON, and the version of tombola.
 
     Raises:
-        ExportError: if the start state is no longer in the store, or the file cannot be written.
+        ExportError: if the start state is gone and cannot be made again, or the file cannot be written.
     """
     line, _, epoch = start_key.partition("@")
-    point = archive.point(State(Line(line), int(epoch)), moments=False)
+    archive, start_state = Archive(store), State(Line(line), int(epoch))
+    point = archive.point(start_state, moments=False)
     if point is None:
-        raise ExportError(f"the start state of trial {trial.id} is not in the store any more; run its sweep again")
+        run_trial(trial, store)  # its rows stay; what it is made of and has been lost is made again
+        point = archive.point(start_state, moments=False)
+    if point is None:
+        raise ExportError(f"the start state of trial {trial.id} is gone from the store and could not be made again")
     start = weights_only(point.tensors)
     family = build(trial.model, data.card(trial.dataset).image)
     roles = {name: family.role(name) for name in start}

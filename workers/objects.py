@@ -16,13 +16,17 @@ _log = logging.getLogger("tombola")
 
 def seal(payload: bytes) -> bytes:
     """`payload` behind one line that holds its SHA-256."""
-    return _MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
+    return _header(payload) + b"\n" + payload
 
 
 def unseal(data: bytes) -> bytes | None:
     """The payload of sealed `data`, or None if it is not what was sealed."""
     header, _, payload = data.partition(b"\n")
-    return payload if header == seal(payload).partition(b"\n")[0] else None
+    return payload if header == _header(payload) else None
+
+
+def _header(payload: bytes) -> bytes:
+    return _MAGIC + hashlib.sha256(payload).hexdigest().encode()
 
 
 class Objects:

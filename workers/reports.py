@@ -24,14 +24,6 @@ class EpochTrained:
 
 
 @dataclass(frozen=True, slots=True)
-class StageCommitted:
-    """What the stage `key` makes is in the store, for every trial to use."""
-
-    trial_id: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
 class TrialEnded:
     """`status` is done, failed or diverged; `error` is the last line of what went wrong."""
 
@@ -40,5 +32,5 @@ class TrialEnded:
     error: str = ""
 
 
-Report = TrialStarted | EpochTrained | StageCommitted | TrialEnded
+Report = TrialStarted | EpochTrained | TrialEnded
 Listener = Callable[[Report], None]

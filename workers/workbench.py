@@ -22,7 +22,7 @@ from workers.models import Family, build, initialise, materialise
 from workers.points import CHECKPOINT, FULL, Points, Segment, missing_segments
 from workers.pruning import Mask, keep_top, magnitude, shuffle_layers
 from workers.randomness import generator
-from workers.reports import EpochTrained, Listener, StageCommitted
+from workers.reports import EpochTrained, Listener
 from workers.snapshot import capture, restore, weights_only
 from workers.stages import DENSE, Evaluate, Initial, Line, MaskKey, Prune, Shuffle, Stage, State, Train
 from workers.store import Store, StoreError
@@ -66,7 +66,6 @@ class Workbench(Laboratory):
             raise StageFailed(failure)
         try:
             self._make(stage)
-            self._listen(StageCommitted(self.trial.id, stage.key))
         except Diverged as error:
             raise self._failed(stage, DIVERGED, error) from error
         except (Interrupted, StageFailed, StoreError):
@@ -168,7 +167,6 @@ class Workbench(Laboratory):
                 if stop:
                     raise Interrupted
         commit(segment.end, segment.kept)
-        self._listen(StageCommitted(self.trial.id, State(line, segment.end).key))
         self.archive.drop_checkpoints(line.key, before=segment.end)
 
     def _prune(self, stage: Prune) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.estimate import estimate
-from orchestrator.executor import InProcess, Work
+from orchestrator.executor import InProcess
 from orchestrator.plan import Plan, make_plan, take_inventory
 from search_spaces.errors import TombolaError
 from tests.toys import TOY_MODELS, toy_sweep, toy_trials
@@ -30,8 +30,7 @@ def execute(plan: Plan, store: Store) -> list[tuple[str, int]]:
         if isinstance(report, EpochTrained):
             epochs.append((report.line, report.epoch))
 
-    work = Work(plan.trials, plan.points, take_inventory(plan, store).held, store)
-    InProcess().run(work, listen, lambda: False)
+    InProcess().run([planned.trial for planned in plan.trials], plan.points, store, listen, lambda: False)
     return epochs
 
 
