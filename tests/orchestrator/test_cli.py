@@ -24,9 +24,12 @@ from orchestrator import cli, results
 from search_spaces import load_sweep
 from tests.toys import TOY_MODELS, toy_sweep
 from workers import names
+from workers.archive import Archive
 from workers.ledger import Ledger
 from workers.objects import Objects
 from workers.rows import write_unsuccessful
+from workers.snapshot import weights_only
+from workers.stages import Line, State
 from workers.store import open_store
 
 REPOSITORY = Path(__file__).parents[2]
@@ -345,3 +348,40 @@ def test_an_error_with_brackets_is_shown_as_it_is(tombola: Tombola, sweep: str) 
     trial = load_sweep(sweep).trials()[0]
     write_unsuccessful(open_store("tombola-store"), trial, "failed", "shape [2, 3] vs [/x]", "")
     assert "shape [2, 3] vs [/x]" in tombola("status", sweep).out
+
+
+def test_an_exported_ticket_is_the_start_state(tombola: Tombola, sweep: str) -> None:
+    tombola("run", sweep)
+    trial_id = only_trial(sweep, "imp", 0.36)
+    tombola("export", trial_id, "ticket.safetensors")
+    rows = results.trials("tombola-store").set_index("trial_id")
+    line, _, epoch = rows.loc[trial_id, "start_key"].partition("@")
+    point = Archive(open_store("tombola-store")).point(State(Line(line), int(epoch)), moments=True)
+    ticket = load_file("ticket.safetensors")
+    start = weights_only(point.tensors)
+    assert all(ticket[name].equal(start[name]) for name in start)
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
+def test_a_start_state_that_was_lost_is_made_again_for_export(
+    tombola: Tombola, sweep: str, damage: Callable[[Path], None]
+) -> None:
+    tombola("run", sweep)
+    trial_id = only_trial(sweep, "imp", 0.36)
+    tombola("export", trial_id, "before.safetensors")
+    for state in Path("tombola-store", "objects", "states").rglob("*.full"):
+        damage(state)
+    assert tombola("export", trial_id, "after.safetensors").code == 0
+    before, after = load_file("before.safetensors"), load_file("after.safetensors")
+    assert before.keys() == after.keys()
+    assert all(before[name].equal(after[name]) for name in before)
+
+
+@pytest.mark.parametrize("change", [{"recipe": {"batch": 5000}}, {"resources": {"gpus": 1}}])
+def test_a_sweep_that_cannot_run_here_writes_nothing(tombola: Tombola, tmp_path: Path, change: dict[str, Any]) -> None:
+    if "resources" in change and torch.cuda.is_available():
+        pytest.skip("this machine has the GPU that the sweep asks for")
+    ran = tombola("run", write(tmp_path / "sweep.yaml", **change))
+    assert ran.code == 2
+    assert ran.err.count("\n") == 1
+    assert not Path("tombola-store").exists()

@@ -2,16 +2,18 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from orchestrator.estimate import estimate
 from orchestrator.executor import InProcess
-from orchestrator.plan import Plan, make_plan, take_inventory
+from orchestrator.plan import Plan, kept_bytes, make_plan, take_inventory
 from search_spaces.errors import TombolaError
 from tests.toys import TOY_MODELS, toy_sweep, toy_trials
 from workers.points import FULL, WEIGHTS
+from workers.profiles import UNKNOWN
 from workers.reports import EpochTrained, Report
 from workers.store import Store
 
@@ -125,3 +127,35 @@ assert results.trials("nowhere").empty
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_points_that_only_a_later_trial_needs_are_kept_by_the_first(store: Store) -> None:
+    plan = make_plan(toy_trials(methods=[{"name": "imp", "rewind": 0}, {"name": "one_shot", "rewind": 2}]))
+    assert len(execute(plan, store)) == plan.epochs
+
+
+def test_an_end_without_moments_is_no_point_to_go_on_from(store: Store) -> None:
+    execute(make_plan(toy_trials(methods=["dense"], epochs=4)), store)
+    grown = make_plan(toy_trials(sparsities=[0.2], epochs=6, rewind=4))
+    inventory = take_inventory(grown, store)
+    assert inventory.missing == 6 + 2
+    assert not any(key.endswith("@4") for key in inventory.held)
+    assert len(execute(grown, store)) == 6 + 2
+
+
+def test_states_are_counted_as_they_are_kept() -> None:
+    plan = make_plan(toy_trials(sparsities=[0.2]))
+    sizes = {planned.trial.id: (1000, 100, 0) for planned in plan.trials}
+    assert kept_bytes(plan, sizes) == 100 + 1000 + 100 + 100  # initial, rewind in full, two ends
+
+
+def test_hours_are_those_of_the_missing_epochs_and_of_the_longest_chain(store: Store) -> None:
+    class Slow:
+        def profiles(self, trials: Any, store: Store) -> Any:
+            return {trial.id: replace(UNKNOWN, epoch_seconds=1800.0) for trial in trials}
+
+    execute(make_plan(toy_trials(sparsities=[0.2])), store)
+    figures = estimate(make_plan(toy_trials(sparsities=[0.2, 0.36], seeds=2)), store, Slow())  # type: ignore[arg-type]
+    assert figures.epochs_missing == 3 + 10
+    assert figures.hours == pytest.approx(13 / 2)
+    assert figures.critical_path_hours == pytest.approx(10 / 2)

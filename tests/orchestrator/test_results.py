@@ -7,7 +7,7 @@ import torch
 
 from orchestrator import results
 from search_spaces.trial import Trial
-from tests.toys import toy_trials
+from tests.toys import toy_trial, toy_trials
 from workers import data, names
 from workers.archive import Archive
 from workers.rows import SCHEMAS
@@ -117,3 +117,11 @@ def test_every_column_is_documented_as_its_schema_says() -> None:
     for schema in SCHEMAS.values():
         for field in schema:
             assert f"| `{field.name}` | {field.metadata[b'meaning'].decode()} |" in documentation
+
+
+def test_a_row_counts_all_parameters_and_both_seeds(store: Store) -> None:
+    run_trial(toy_trial(sparsities=[0.2], seeds=[{"init": 1, "order": 2}]), store)
+    row = results.trials(store.uri).iloc[0]
+    weights = 1024 * 8 + 8 * 4 + 4 * 8 + 8 * 1024
+    assert (row["prunable"], row["parameters"]) == (weights, weights + 8 + 4 + 8 + 1024)
+    assert (row["seed_init"], row["seed_order"]) == (1, 2)

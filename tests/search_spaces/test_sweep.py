@@ -152,3 +152,9 @@ def test_what_cannot_be_meant_is_refused(change: dict[str, Any], message: str) -
 def test_a_trial_written_by_hand_is_checked_too(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         Trial.model_validate({**trial().model_dump(), **change})
+
+
+def test_a_later_override_wins() -> None:
+    where = {"model": "vae"}
+    overrides = [{"where": where, "set": {"epochs": 5}}, {"where": where, "set": {"epochs": 7}}]
+    assert trial(overrides=overrides).epochs == 7

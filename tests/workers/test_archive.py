@@ -43,3 +43,11 @@ def test_only_checkpoints_are_dropped(store: Store) -> None:
     archive.drop_checkpoints("line", before=3)
     held = archive.held("line")
     assert (held.full, held.checkpoint) == ({3}, set())
+
+
+def test_only_checkpoints_up_to_an_epoch_are_dropped(store: Store) -> None:
+    archive = Archive(store)
+    for epoch in (3, 7):
+        archive.commit_point(State(Line("line"), epoch), CHECKPOINT, Point({"w": torch.zeros(1)}, None))
+    archive.drop_checkpoints("line", before=5)
+    assert archive.held("line").checkpoint == {7}

@@ -52,3 +52,21 @@ def test_the_fingerprint_is_that_of_the_content(monkeypatch: pytest.MonkeyPatch,
     other.write_bytes(digits._file().read_bytes() + b"\0")
     monkeypatch.setattr(digits, "_file", lambda: other)
     assert digits.card(Digits()).fingerprint != original
+
+
+def test_held_out_digits_are_a_hundred_of_each_class() -> None:
+    split = digits.load(Digits())
+    with gzip.open(digits._file()) as file:
+        table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+    label = {row[:-1].tobytes(): int(row[-1]) for row in table}
+    found = [label[np.ascontiguousarray(image[0, 2:-2, 2:-2]).tobytes()] for image in split.held_out]
+    assert np.bincount(found).tolist() == [100] * 10
+
+
+def test_the_fingerprint_is_that_of_split_and_transform_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    prints = {digits.card(Digits()).fingerprint}
+    for name in ("_SPLIT", "_TRANSFORM"):
+        with monkeypatch.context() as patch:
+            patch.setattr(digits, name, "another")
+            prints.add(digits.card(Digits()).fingerprint)
+    assert len(prints) == 3

@@ -154,3 +154,20 @@ def test_sparsity_zero_is_the_dense_network() -> None:
         lab = recorder(methods=[method], sparsities=[0])
         ticket = search(lab, lab.trial.method, density_of(0.0))
         assert lab.train(ticket.start, ticket.mask, to=4) == dense.final
+
+
+def test_each_round_of_imp_prunes_what_the_last_one_left_as_trained_under_it() -> None:
+    lab = recorder(methods=[{"name": "imp", "rate": 0.5}], sparsities=[0.875])
+    run_program(lab, lab.trial)
+    rounds = [stage for stage in lab.stages.values() if isinstance(stage, Prune)]
+    assert [stage.density for stage in rounds] == [0.5, 0.25, 0.125]
+    assert [stage.within for stage in rounds] == [DENSE, rounds[0].key, rounds[1].key]
+    assert all(stage.state.line.mask == stage.within and stage.state.epoch == 4 for stage in rounds)
+
+
+@pytest.mark.parametrize("control", ["reinit", "shuffle_layer"])
+def test_a_control_changes_the_ticket_of_the_finder_it_names(control: str) -> None:
+    imp, one_shot = (outcome(methods=[{"name": control, "of": finder}]).ticket.mask for finder in ("imp", "one_shot"))
+    assert imp != one_shot
+    if control == "reinit":
+        assert one_shot == outcome(methods=["one_shot"]).ticket.mask

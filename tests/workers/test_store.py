@@ -1,3 +1,4 @@
+import os
 import threading
 from pathlib import Path
 
@@ -83,3 +84,15 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "objects").touch()  # a file where a folder is needed: unwritable for root too
     with pytest.raises(StoreError, match="cannot write objects/a"):
         open_store(str(tmp_path)).put_if_absent("objects/a", b"")
+
+
+def test_a_write_that_fails_halfway_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match="No space left"):
+            store.put_if_absent("a/b", b"x" * 1000)
+    assert store.get("a/b") is None
+    assert store.put_if_absent("a/b", b"y")

@@ -218,3 +218,24 @@ def test_weights_only_drops_the_moments() -> None:
     assert not any(name.startswith(MOMENTS) for name in kept)
     family: Family = build(toy_trial("vae").model, (1, 32, 32))
     assert set(kept) == set(family.networks.state_dict())
+
+
+def test_what_is_logged_is_the_mean_over_the_steps() -> None:
+    (_, (many,)), (_, (one,)) = (trained("linear_autoencoder", 0, 1, batch=n, lr=1e-12) for n in (20, 120))
+    assert many.means["reconstruction_mse"] == pytest.approx(one.means["reconstruction_mse"], rel=1e-5)
+
+
+def test_a_weight_or_buffer_that_is_not_finite_is_divergence() -> None:
+    state, _ = trained("vae", 0, 1)
+    state["encoder.down1.norm.running_mean"][0] = torch.inf  # no training step reads it
+    with pytest.raises(Diverged, match="running_mean was not finite after epoch 2"):
+        trained("vae", 1, 2, state)
+
+
+def test_the_optimizer_is_the_recipes() -> None:
+    recipe = {"optimizer": "adamw", "lr": 0.1, "betas": [0.5, 0.9], "weight_decay": 0.2}
+    trial = toy_trial("dcgan", recipe=recipe)
+    for optimizer in optimizers_of(build(trial.model, (1, 32, 32)), trial.recipe).values():
+        assert type(optimizer) is torch.optim.AdamW
+        chosen: dict[str, Any] = optimizer.param_groups[0]
+        assert (chosen["lr"], chosen["betas"], chosen["weight_decay"]) == (0.1, (0.5, 0.9), 0.2)

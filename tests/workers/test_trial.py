@@ -14,17 +14,17 @@ from search_spaces.sparsity import sparsity_after
 from search_spaces.trial import Trial
 from tests.toys import TOY_MODELS, toy_trial, toy_trials
 from workers import data, names
-from workers.archive import Archive
+from workers.archive import Archive, Point
 from workers.laboratory import Recorder
 from workers.ledger import Ledger
 from workers.objects import Objects
-from workers.points import points
+from workers.points import CHECKPOINT, points
 from workers.presence import running
 from workers.program import run_program
 from workers.reports import EpochTrained, Report, TrialEnded, TrialStarted
 from workers.snapshot import MOMENTS
 from workers.stages import Line, State
-from workers.store import Store, StoreError, open_store
+from workers.store import LocalStore, Store, StoreError, open_store
 from workers.trial import run_trial
 from workers.workbench import Interrupted
 
@@ -202,14 +202,10 @@ def test_a_damaged_object_is_made_again_and_nothing_crashes(
 
 def test_a_recipe_that_diverges_is_a_result(store: Store) -> None:
     trial = toy_trial(recipe={"batch": 20, "lr": 1e30})
-    diary = Diary()
-    assert run_trial(trial, store, None, diary) == "diverged"
+    assert run_trial(trial, store) == "diverged"
     row = results.trials(store.uri).iloc[0]
     assert row["status"] == "diverged"
     assert "Diverged" in row["error"]
-    again = Diary()
-    assert run_trial(trial, store, None, again) == "diverged"
-    assert again.epochs == []
 
 
 def test_a_failed_stage_ends_all_trials_that_need_it_naming_it(store: Store, tmp_path: Path) -> None:
@@ -217,14 +213,14 @@ def test_a_failed_stage_ends_all_trials_that_need_it_naming_it(store: Store, tmp
     broken.touch()
     faulty = {"name": "faulty", "broken": str(broken)}
     trials = toy_trials(models=[faulty], methods=["imp", "one_shot"], sparsities=[0.2, 0.36])
-    diary = run_all(trials, store)
+    run_all(trials, store)
     rows = results.trials(store.uri)
     assert len(rows) == 4
     assert set(rows["status"]) == {"failed"}
-    assert rows["error"].nunique() == 1
+    (failure,) = store.list("failures")  # the one stage that was tried; the other trials ended by its record
+    assert rows["error"].str.contains(Path(failure).stem[:12]).all()
     assert "RuntimeError: out of ink" in rows["error"][0]
     assert "out of ink" in rows["traceback"][0]
-    assert diary.epochs == []
 
 
 def test_reports_tell_the_course_of_a_trial(store: Store) -> None:
@@ -274,3 +270,49 @@ def test_a_store_that_cannot_be_written_is_no_failure_of_a_stage(store: Store, t
         run_trial(trial, store)
     blocker.unlink()
     assert run_trial(trial, store) == "done"
+
+
+def test_a_recorded_failure_ends_later_trials_without_another_try(store: Store, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.touch()
+    first, second = toy_trials(models=[{"name": "faulty", "broken": str(broken)}], sparsities=[0.2, 0.36])
+    assert run_trial(first, store) == "failed"
+    broken.unlink()
+    diary = Diary()
+    assert run_trial(second, store, None, diary) == "failed"
+    assert diary.epochs == []
+
+
+def test_checkpoints_stay_until_the_end_of_their_segment_is_committed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial, first, second = toy_trial(sparsities=[0.2], checkpoint_every={"epochs": 1}), Diary(), Diary()
+    commit = Archive.commit_point
+
+    def dies(self: Archive, state: State, kept: str, point: Point) -> None:
+        if state.epoch == 4 and kept != CHECKPOINT:
+            raise Killed
+        commit(self, state, kept, point)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Archive, "commit_point", dies)
+        with pytest.raises(Killed):
+            run_trial(trial, store, None, first)
+    run_trial(trial, store, None, second)
+    assert set(first.epochs) & set(second.epochs) == {first.epochs[-1]}
+
+
+def test_history_is_whole_where_training_was_cut_by_checkpoints(store: Store) -> None:
+    run_all([toy_trial(sparsities=[0.2], checkpoint_every={"epochs": 1})], store)
+    history = results.history(store.uri)
+    losses = history[history["quantity"] == "reconstruction_mse"]
+    assert losses.groupby("position")["epoch"].apply(list).to_dict() == {0: [1, 2, 3, 4], 1: [2, 3, 4]}
+
+
+def test_the_row_of_a_trial_is_written_after_all_others(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    put = LocalStore.put_if_absent
+    monkeypatch.setattr(LocalStore, "put_if_absent", lambda self, n, d: written.append(n) or put(self, n, d))
+    run_trial(toy_trial(sparsities=[0.2]), store)
+    folders = [name.split("/")[0] for name in written]
+    assert folders.index(names.TRIALS) > max(folders.index(names.HISTORY), folders.index(names.MASKS))

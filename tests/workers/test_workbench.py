@@ -1,12 +1,11 @@
-from typing import Any
+"""The workbench, against the loop, the scorers and the metrics put together by hand."""
 
 import pytest
 import torch
 
 from search_spaces.trial import Trial
 from tests.toys import toy_trial
-from tests.workers.test_laboratory import outcome, recorder
-from tests.workers.test_training import assert_bit_equal, trained
+from tests.workers.test_training import assert_bit_equal
 from tests.workers.test_trial import plan_points
 from workers import data
 from workers.evaluation import evaluate
@@ -17,7 +16,7 @@ from workers.randomness import generator
 from workers.snapshot import capture, restore, weights_only
 from workers.stages import DENSE, Prune
 from workers.store import Store
-from workers.training import Diverged, optimizers_of, train
+from workers.training import optimizers_of, train
 from workers.workbench import Workbench
 
 SEEDS = [{"init": 1, "order": 2}]
@@ -79,49 +78,3 @@ def test_pruning_keeps_only_what_the_given_mask_keeps(store: Store) -> None:
     larger = lab.mask(within := lab.prune(first, DENSE, score="magnitude", density=0.5))
     smaller = lab.mask(lab.prune(other, within, score="magnitude", density=0.4))
     assert smaller & larger == smaller
-
-
-def test_each_round_of_imp_prunes_what_the_last_one_left_as_trained_under_it() -> None:
-    lab = recorder(methods=[{"name": "imp", "rate": 0.5}], sparsities=[0.875])
-    run_program(lab, lab.trial)
-    rounds = [stage for stage in lab.stages.values() if isinstance(stage, Prune)]
-    assert [stage.density for stage in rounds] == [0.5, 0.25, 0.125]
-    assert [stage.within for stage in rounds] == [DENSE, rounds[0].key, rounds[1].key]
-    assert all(stage.state.line.mask == stage.within and stage.state.epoch == 4 for stage in rounds)
-
-
-@pytest.mark.parametrize("control", ["reinit", "shuffle_layer"])
-def test_a_control_changes_the_ticket_of_the_finder_it_names(control: str) -> None:
-    imp, one_shot = (outcome(methods=[{"name": control, "of": finder}]).ticket.mask for finder in ("imp", "one_shot"))
-    assert imp != one_shot
-    if control == "reinit":
-        assert one_shot == outcome(methods=["one_shot"]).ticket.mask
-
-
-def test_every_epoch_has_its_own_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[torch.Tensor] = []
-    latents = Family.latents
-    monkeypatch.setattr(Family, "latents", lambda *a: drawn.append(latents(*a)) or drawn[-1])
-    trained("vae", 0, 2, batch=120)
-    assert not drawn[0].equal(drawn[1])
-
-
-def test_what_is_logged_is_the_mean_over_the_steps() -> None:
-    (_, (many,)), (_, (one,)) = (trained("linear_autoencoder", 0, 1, batch=n, lr=1e-12) for n in (20, 120))
-    assert many.means["reconstruction_mse"] == pytest.approx(one.means["reconstruction_mse"], rel=1e-5)
-
-
-def test_a_weight_or_buffer_that_is_not_finite_is_divergence() -> None:
-    state, _ = trained("vae", 0, 1)
-    state["encoder.down1.norm.running_mean"][0] = torch.inf  # no training step reads it
-    with pytest.raises(Diverged, match="running_mean was not finite after epoch 2"):
-        trained("vae", 1, 2, state)
-
-
-def test_the_optimizer_is_the_recipes() -> None:
-    recipe = {"optimizer": "adamw", "lr": 0.1, "betas": [0.5, 0.9], "weight_decay": 0.2}
-    trial = toy_trial("dcgan", recipe=recipe)
-    for optimizer in optimizers_of(build(trial.model, (1, 32, 32)), trial.recipe).values():
-        assert type(optimizer) is torch.optim.AdamW
-        chosen: dict[str, Any] = optimizer.param_groups[0]
-        assert (chosen["lr"], chosen["betas"], chosen["weight_decay"]) == (0.1, (0.5, 0.9), 0.2)

@@ -6,12 +6,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from search_spaces.models import DCGAN, VAE, ModelSpec
 from search_spaces.trial import Evaluation
 from tests.toys import TOY_MODELS, toy_trial
 from workers import data
 from workers.evaluation import METRICS, evaluate
+from workers.evaluation.batches import SIZE, mean_over
 from workers.evaluation.grid import png
 from workers.models import Family, build, initialise, materialise
+from workers.randomness import generator
 from workers.training import Diverged, normalised, optimizers_of, train
 
 HELD_OUT = torch.from_numpy(data.load(toy_trial().dataset).held_out)
@@ -22,11 +25,16 @@ FAMILY_METRICS = {
 }
 
 
-def made(model: str) -> Family:
-    trial = toy_trial(model)
-    family = build(trial.model, (1, 32, 32))
+def fresh(spec: ModelSpec) -> Family:
+    family = build(spec, (1, 32, 32))
     materialise(family, torch.device("cpu"))
     initialise(family, 0, "initial")
+    return family
+
+
+def made(model: str) -> Family:
+    trial = toy_trial(model)
+    family = fresh(trial.model)
     images = torch.from_numpy(data.load(trial.dataset).train)
     list(train(family, optimizers_of(family, trial.recipe), None, images, trial.recipe, 0, 0, 1))
     return family
@@ -116,3 +124,37 @@ def test_a_grid_is_a_picture_of_rows_of_images(channels: int, mode: str) -> None
 def test_grids_are_left_out_on_request() -> None:
     assert evaluate(made("vae"), HELD_OUT, Evaluation(samples=50, grid=0))[1] is None
     assert evaluate(made("vae"), HELD_OUT, Evaluation(samples=50, grid=3))[1] is not None
+
+
+def test_a_mean_is_over_all_batches() -> None:
+    images = torch.arange(2.0 * SIZE + 1)
+    assert mean_over(images, lambda batch: {"x": batch}) == {"x": pytest.approx(SIZE)}
+
+
+def test_the_discriminators_metrics_are_those_of_its_loss_and_verdicts() -> None:
+    family = fresh(DCGAN(width=4, latent=3))
+    metrics, _ = evaluate(family, HELD_OUT, Evaluation(samples=50, grid=0))
+    family.networks.eval()
+    images = normalised(HELD_OUT[:50])
+    with torch.no_grad():
+        fakes = family.generate(family.latents(50, generator(0, "evaluation")))
+        loss = family.discriminator_loss(images, fakes).item()
+        real, fake = family.discriminate(images), family.discriminate(fakes)
+    assert metrics["discriminator_loss"] == pytest.approx(loss, rel=1e-5)
+    assert metrics["real_accuracy"] == pytest.approx((real > 0).double().mean().item())
+    assert metrics["fake_accuracy"] == pytest.approx((fake < 0).double().mean().item())
+    assert {metrics["real_accuracy"], metrics["fake_accuracy"]} != {0.5}
+
+
+@pytest.mark.parametrize(("bias", "accuracies"), [(50.0, (1, 0)), (-50.0, (0, 1))])
+def test_a_discriminator_that_always_says_the_same(bias: float, accuracies: tuple[int, int]) -> None:
+    family = fresh(DCGAN(width=4, latent=3))
+    head = family.networks["discriminator"].get_submodule("to_logit.conv")
+    torch.nn.init.constant_(head.bias, bias)
+    metrics, _ = evaluate(family, HELD_OUT, Evaluation(samples=50, grid=0))
+    assert (metrics["real_accuracy"], metrics["fake_accuracy"]) == accuracies
+
+
+def test_the_elbo_leaves_beta_out() -> None:
+    metrics, _ = evaluate(fresh(VAE(width=4, latent=3, beta=4.0)), HELD_OUT, Evaluation(samples=50, grid=0))
+    assert metrics["elbo"] == pytest.approx(-metrics["reconstruction"] - metrics["kl"], rel=1e-6)

@@ -113,3 +113,10 @@ def test_weights_are_laid_out_channels_last() -> None:
 def test_images_that_do_not_fit_the_stages_are_refused(image: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="cannot be halved"):
         ConvBackbone(image, 8, stages=4)
+
+
+def test_models_that_share_a_role_start_it_alike() -> None:
+    vae, gan = made(VAE(width=4)).networks, made(DCGAN(width=4)).networks
+    for stage in ("up1", "up2", "up3"):
+        name = f"{stage}.conv.weight"
+        assert vae["decoder"].get_parameter(name).equal(gan["generator"].get_parameter(name))
