@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from workers import names
@@ -50,6 +51,12 @@ class Failures:
         failure = Failure(**fact)
         reached = isinstance(stage, Train) and failure.epoch is not None and stage.to < failure.epoch
         return None if reached else failure
+
+    def any_of(self, stages: Iterable[Stage]) -> Failure | None:
+        """The first recorded failure that stands in the way of one of `stages`, or None."""
+        recorded = set(self._objects.store.list(names.FAILURES))
+        concerned = (stage for stage in stages if names.failure(subject(stage)) in recorded)
+        return next((failure for stage in concerned if (failure := self.of(stage))), None)
 
     def record(self, failure: Failure) -> None:
         self._objects.commit_fact(names.failure(failure.stage), asdict(failure))

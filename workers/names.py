@@ -7,6 +7,7 @@ LEDGER = "ledger"
 TRIALS, HISTORY, MASKS = "trials", "history", "masks"
 SWEEPS = "sweeps"
 RUNNING = "running"
+FAILURES = "failures"
 
 
 def state(line: str, epoch: int, kept: str) -> str:
@@ -34,7 +35,7 @@ def grid(key: str) -> str:
 
 
 def failure(key: str) -> str:
-    return f"failures/{key[:2]}/{key}.json"
+    return f"{FAILURES}/{key[:2]}/{key}.json"
 
 
 def profile(key: str) -> str:
@@ -53,3 +54,7 @@ def sweep(key: str) -> str:
 
 def running(trial_id: str) -> str:
     return f"{RUNNING}/{trial_id}.json"
+
+
+def driver(sweep_name: str) -> str:
+    return f"drivers/{sweep_name}.json"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from workers.failures import Failure
+
 
 @dataclass(frozen=True, slots=True)
 class TrialStarted:
@@ -13,9 +15,10 @@ class TrialStarted:
 
 @dataclass(frozen=True, slots=True)
 class EpochTrained:
-    """An epoch of the stage that trains the line `line` to `end` was trained, in `seconds`."""
+    """An epoch of the line `line`, on its way to `end`, was trained in `seconds` for the stage `stage`."""
 
     trial_id: str
+    stage: str
     line: str
     epoch: int
     end: int
@@ -24,13 +27,37 @@ class EpochTrained:
 
 
 @dataclass(frozen=True, slots=True)
+class StageCommitted:
+    """What the stage `stage` makes is in the store, for other trials to use."""
+
+    trial_id: str
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
 class TrialEnded:
-    """`status` is done, failed or diverged; `error` is the last line of what went wrong."""
+    """`status` is done, failed or diverged; `error` says what went wrong, `failure` in which stage if it was in one."""
 
     trial_id: str
     status: str
     error: str = ""
+    failure: Failure | None = None
 
 
-Report = TrialStarted | EpochTrained | TrialEnded
+@dataclass(frozen=True, slots=True)
+class TrialLeft:
+    """The trial stopped running without having ended, and can go on from what it committed."""
+
+    trial_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something worth a person's attention that ends nothing."""
+
+    text: str
+
+
+Report = TrialStarted | EpochTrained | StageCommitted | TrialEnded | TrialLeft | Warned
 Listener = Callable[[Report], None]

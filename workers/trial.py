@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data, names
 from workers.archive import Archive
-from workers.failures import DIVERGED, StageFailed
+from workers.data import Split
+from workers.failures import DIVERGED, Failure, Failures, StageFailed
 from workers.laboratory import Recorder
 from workers.ledger import SegmentRecord
+from workers.objects import Objects
 from workers.points import Points, points
 from workers.presence import present
 from workers.program import Outcome, Stretch, run_program, stretches, ticket_stretch
@@ -19,8 +23,8 @@ from workers.pruning import Mask
 from workers.reports import Listener, TrialEnded, TrialStarted
 from workers.rows import identity, write_rows, write_unsuccessful
 from workers.stages import State
-from workers.store import Store
-from workers.workbench import Workbench
+from workers.store import Store, StoreError
+from workers.workbench import Interrupted, OutOfMemory, Workbench
 
 Row = dict[str, Any]
 _log = logging.getLogger("tombola")
@@ -32,34 +36,57 @@ def run_trial(
     plan_points: Points | None = None,
     listen: Listener = lambda report: None,
     stop: Callable[[], bool] = lambda: False,
+    load: Callable[[DatasetSpec], Split] = data.load,
 ) -> str:
     """Run a trial and write its rows; returns its status: done, failed or diverged.
 
-    `plan_points` are the points that the plan of a whole sweep needs; left out, the trial is planned alone.
+    `plan_points` are the points that the plan of a whole sweep needs; left out, the trial is planned alone. `load`
+    gives the images of a data set.
 
     Raises:
         Interrupted: if `stop` said so; everything trained up to then is in the store.
+        OutOfMemory: if a stage needs more memory than there is; nothing is recorded of it.
         StoreError: if the store cannot be written.
     """
     listen(TrialStarted(trial.id))
-    if plan_points is None:
+    with present(store, names.running(trial.id)):
+        ended = _run(trial, store, plan_points, listen, stop, load)
+    listen(ended)
+    return ended.status
+
+
+def _run(
+    trial: Trial,
+    store: Store,
+    plan_points: Points | None,
+    listen: Listener,
+    stop: Callable[[], bool],
+    load: Callable[[DatasetSpec], Split],
+) -> TrialEnded:
+    try:
         recorder = Recorder(trial, data.card(trial.dataset))
         run_program(recorder, trial)
-        plan_points = points(recorder.stages.values())
-    with present(store, trial.id):
-        lab = Workbench(trial, store, plan_points, listen, stop)
-        try:
-            outcome = run_program(lab, trial)
-            rows = _rows(lab, outcome)
-        except StageFailed as error:
-            failure = error.failure
-            status = "diverged" if failure.kind == DIVERGED else "failed"
-            write_unsuccessful(store, trial, status, str(error), failure.traceback)
-            listen(TrialEnded(trial.id, status, str(error)))
-            return status
-        write_rows(store, trial, rows)
-    listen(TrialEnded(trial.id, "done"))
-    return "done"
+        if failure := Failures(Objects(store)).any_of(recorder.stages.values()):
+            raise StageFailed(failure)
+        lab = Workbench(trial, store, plan_points or points(recorder.stages.values()), listen, stop, load)
+        rows = _rows(lab, run_program(lab, trial))
+    except StageFailed as error:
+        status = "diverged" if error.failure.kind == DIVERGED else "failed"
+        return _unsuccessful(store, trial, status, str(error), error.failure.traceback, error.failure)
+    except (Interrupted, OutOfMemory, StoreError):
+        raise
+    except Exception as error:  # outside of any stage: a search program, or a device that is not there
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _unsuccessful(store, trial, "failed", message, traceback.format_exc())
+    write_rows(store, trial, rows)
+    return TrialEnded(trial.id, "done")
+
+
+def _unsuccessful(
+    store: Store, trial: Trial, status: str, message: str, trace: str, failure: Failure | None = None
+) -> TrialEnded:
+    write_unsuccessful(store, trial, status, message, trace)
+    return TrialEnded(trial.id, status, message, failure)
 
 
 def _rows(lab: Workbench, outcome: Outcome) -> dict[str, list[Row]]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from functools import cached_property
 from typing import assert_never
 
 import torch
 
+from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data, device
 from workers.archive import Archive, Point
-from workers.data import Images
+from workers.data import Images, Split
 from workers.evaluation import evaluate
 from workers.failures import DIVERGED, ERROR, Failure, Failures, StageFailed, subject
 from workers.journal import Journal
@@ -22,7 +24,7 @@ from workers.models import Family, build, initialise, materialise
 from workers.points import CHECKPOINT, FULL, Points, Segment, missing_segments
 from workers.pruning import Mask, keep_top, magnitude, shuffle_layers
 from workers.randomness import generator
-from workers.reports import EpochTrained, Listener
+from workers.reports import EpochTrained, Listener, StageCommitted
 from workers.snapshot import capture, restore, weights_only
 from workers.stages import DENSE, Evaluate, Initial, Line, MaskKey, Prune, Shuffle, Stage, State, Train
 from workers.store import Store, StoreError
@@ -33,15 +35,29 @@ class Interrupted(Exception):
     """The trial was asked to stop, and has committed the epoch it was in."""
 
 
+class OutOfMemory(Exception):
+    """A stage ran out of memory: a matter of the machine and of what else runs there, so no failure of the stage."""
+
+    def __init__(self, stage: str, message: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+
+
 class Workbench(Laboratory):
     """Performs the stages of one trial.
 
     `points` says at which epochs the plan of the whole sweep needs points of each line. `stop` is asked after
-    every epoch whether to leave.
+    every epoch whether to leave. `load` gives the images of a data set.
     """
 
     def __init__(
-        self, trial: Trial, store: Store, points: Points, listen: Listener, stop: Callable[[], bool] = lambda: False
+        self,
+        trial: Trial,
+        store: Store,
+        points: Points,
+        listen: Listener,
+        stop: Callable[[], bool] = lambda: False,
+        load: Callable[[DatasetSpec], Split] = data.load,
     ) -> None:
         super().__init__(trial, data.card(trial.dataset))
         self.archive = Archive(store)
@@ -49,6 +65,7 @@ class Workbench(Laboratory):
         self._points = points
         self._listen = listen
         self._stop = stop
+        self._load = load
         self._device = device.prepare(trial.resources)
 
     def perform(self, stage: Stage) -> None:
@@ -57,19 +74,25 @@ class Workbench(Laboratory):
         Raises:
             StageFailed: if it fails, or is recorded to have failed before.
             Interrupted: if the trial is to stop.
+            OutOfMemory: if it needs more memory than there is.
         """
-        if self._is_done(stage):
-            return
-        if self._stop():
-            raise Interrupted
-        if failure := self._failures.of(stage):
-            raise StageFailed(failure)
+        if not self._is_done(stage):
+            if self._stop():
+                raise Interrupted
+            if failure := self._failures.of(stage):
+                raise StageFailed(failure)
+            self._try(stage)
+        self._listen(StageCommitted(self.trial.id, stage.key))
+
+    def _try(self, stage: Stage) -> None:
         try:
             self._make(stage)
         except Diverged as error:
             raise self._failed(stage, DIVERGED, error) from error
-        except (Interrupted, StageFailed, StoreError):
+        except (Interrupted, StageFailed, StoreError, OutOfMemory):
             raise
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise OutOfMemory(stage.key, f"{type(error).__name__}: {error}".splitlines()[0]) from error
         except Exception as error:  # whatever a model, a data set or a plugin raises is this stage's failure
             raise self._failed(stage, ERROR, error) from error
 
@@ -110,7 +133,7 @@ class Workbench(Laboratory):
                 self._initialise(stage)
             case Train():
                 while missing := self._missing(stage):
-                    self._train(stage.line, missing[0])
+                    self._train(stage, missing[0])
             case Prune():
                 self._prune(stage)
             case Shuffle():
@@ -133,7 +156,8 @@ class Workbench(Laboratory):
         initialise(family, self.trial.seed.init, stage.draw)
         self.archive.commit_point(State(stage.line, 0), FULL, Point(capture(family, {}), None))
 
-    def _train(self, line: Line, segment: Segment) -> None:
+    def _train(self, stage: Train, segment: Segment) -> None:
+        line = stage.line
         assert line.origin is not None
         if segment.begin == line.start:
             point: Point | None = self.point(line.origin, moments=True)
@@ -144,6 +168,7 @@ class Workbench(Laboratory):
         if segment.begin == segment.end > line.start:
             self.archive.commit_point(State(line, segment.end), segment.kept, point)
             self.archive.drop_checkpoints(line.key, before=segment.end)
+            self._listen(StageCommitted(self.trial.id, State(line, segment.end).key))
             return
         family = self._new_family()
         optimizers = optimizers_of(family, self.trial.recipe)
@@ -160,7 +185,11 @@ class Workbench(Laboratory):
             family, optimizers, mask, self._train_images, self.trial.recipe, self.trial.seed.order, *epochs
         ):
             trained = journal.add(epoch.number, dict(epoch.means))
-            self._listen(EpochTrained(self.trial.id, line.key, epoch.number, segment.end, epoch.means, trained.seconds))
+            self._listen(
+                EpochTrained(
+                    self.trial.id, stage.key, line.key, epoch.number, segment.end, epoch.means, trained.seconds
+                )
+            )
             stop = self._stop()
             if epoch.number < segment.end and (stop or journal.due(self.trial)):
                 commit(epoch.number, CHECKPOINT)
@@ -168,6 +197,7 @@ class Workbench(Laboratory):
                     raise Interrupted
         commit(segment.end, segment.kept)
         self.archive.drop_checkpoints(line.key, before=segment.end)
+        self._listen(StageCommitted(self.trial.id, State(line, segment.end).key))
 
     def _prune(self, stage: Prune) -> None:
         family = self.family_at(stage.state)
@@ -195,14 +225,17 @@ class Workbench(Laboratory):
 
     @cached_property
     def _train_images(self) -> torch.Tensor:
-        return self._on_device(data.load(self.trial.dataset).train)
+        return self._on_device(self._load(self.trial.dataset).train)
 
     @cached_property
     def _held_out_images(self) -> torch.Tensor:
-        return self._on_device(data.load(self.trial.dataset).held_out)
+        return self._on_device(self._load(self.trial.dataset).held_out)
 
     def _on_device(self, images: Images) -> torch.Tensor:
-        return torch.from_numpy(images).to(self._device)
+        with warnings.catch_warnings():
+            # Images shared between processes are read-only, of which torch warns; nothing here writes to them.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(images).to(self._device)
 
     def _failed(self, stage: Stage, kind: str, error: Exception) -> StageFailed:
         message = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -8,7 +8,7 @@ from workers.store import Store
 
 
 def test_a_trial_is_present_while_its_block_lasts(store: Store) -> None:
-    with presence.present(store, "abc"):
+    with presence.present(store, names.running("abc")):
         deadline = time.monotonic() + 5
         while "abc" not in presence.running(store):
             assert time.monotonic() < deadline
