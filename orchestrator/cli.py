@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import asdict
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +15,16 @@ import typer
 from rich.table import Table
 
 from orchestrator import sweeps
+from orchestrator.budget import Limits
 from orchestrator.estimate import Estimate, estimate
-from orchestrator.executor import InProcess
+from orchestrator.executor import Executor, InProcess
 from orchestrator.explain import explain as explain_trial
 from orchestrator.explain import find_trial, short
 from orchestrator.plan import Plan, make_plan, take_inventory
 from orchestrator.progress import duration, label
 from orchestrator.results import ResultsError, rows_of, rows_of_id
 from orchestrator.results import mask as read_mask
-from orchestrator.running import run_missing
+from orchestrator.running import INTERRUPTED, Ran, run_missing
 from orchestrator.tables import facts_table, trials_table
 from orchestrator.terminal import say, show_warnings, wide
 from search_spaces import SweepError, load_sweep
@@ -36,7 +38,17 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 SweepFile = Annotated[Path, typer.Argument(help="A sweep, in YAML.", show_default=False)]
 StoreURI = Annotated[str, typer.Option("--store", metavar="URI", help="Where everything is kept: a folder.")]
 TrialID = Annotated[str, typer.Argument(help="Id of a trial: 16 hex digits.", show_default=False)]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="A Ray cluster to join: auto, or HOST:PORT. Left out, Ray starts here."),
+]
+Local = Annotated[bool, typer.Option("--local", help="One trial after the other in this process, without Ray.")]
+MaxHours = Annotated[float | None, typer.Option(min=0, metavar="HOURS", help="Stop after so long, to be resumed.")]
+MaxGpuHours = Annotated[
+    float | None, typer.Option(min=0, metavar="HOURS", help="Stop once the trials have used so much of GPUs.")
+]
 DEFAULT_STORE = "tombola-store"
+INTERRUPTED_CODE, SPENT_CODE = 130, 3
 
 
 def main() -> None:
@@ -65,15 +77,29 @@ def plan(
 
 
 @app.command()
-def run(sweep_file: SweepFile, store: StoreURI = DEFAULT_STORE) -> None:
+def run(
+    sweep_file: SweepFile,
+    store: StoreURI = DEFAULT_STORE,
+    address: Address = None,
+    local: Local = False,
+    max_hours: MaxHours = None,
+    max_gpu_hours: MaxGpuHours = None,
+) -> None:
     """Run what is missing of a sweep; failed trials stay failed."""
-    _run(sweep_file, open_store(store), retry=False)
+    _run(sweep_file, open_store(store), Where(address, local), Limits(max_hours, max_gpu_hours), retry=False)
 
 
 @app.command()
-def resume(sweep_file: SweepFile, store: StoreURI = DEFAULT_STORE) -> None:
+def resume(
+    sweep_file: SweepFile,
+    store: StoreURI = DEFAULT_STORE,
+    address: Address = None,
+    local: Local = False,
+    max_hours: MaxHours = None,
+    max_gpu_hours: MaxGpuHours = None,
+) -> None:
     """Run what is missing of a sweep, failed trials too; diverged ones stay diverged."""
-    _run(sweep_file, open_store(store), retry=True)
+    _run(sweep_file, open_store(store), Where(address, local), Limits(max_hours, max_gpu_hours), retry=True)
 
 
 @app.command()
@@ -159,7 +185,26 @@ def _planned(sweep_file: Path) -> tuple[Sweep, Plan]:
         raise SweepError(f"{sweep_file}: {error}") from error
 
 
-def _run(sweep_file: Path, store: Store, *, retry: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where trials are to run."""
+
+    address: str | None
+    local: bool
+
+    def executor(self) -> AbstractContextManager[Executor]:
+        """Raises TombolaError if there is no such place."""
+        if self.local and self.address is not None:
+            raise SweepError("--local and --address: give one or the other")
+        if self.local:
+            return nullcontext(InProcess())
+        # Imported here because it loads Ray, which nothing else needs.
+        from orchestrator.on_ray import OnRay
+
+        return OnRay(self.address)
+
+
+def _run(sweep_file: Path, store: Store, where: Where, limits: Limits, *, retry: bool) -> None:
     began = time.monotonic()
     sweep, planned = _planned(sweep_file)
     stands = sweeps.standing(sweep.trials(), store)
@@ -168,16 +213,19 @@ def _run(sweep_file: Path, store: Store, *, retry: bool) -> None:
         left = take_inventory(planned, store).missing
         say(f"found {_summary(sweep, stands)}; {retried} failed trials are tried again, {left} epochs are left")
         stands = sweeps.standing(sweep.trials(), store) if retried else stands
-    finished = True
+    place = where.executor()
+    ran = Ran(0, 0.0, None)
     if stands.missing:
-        finished = run_missing(planned, sweep, stands, store, InProcess())
+        with place as executor:
+            ran = run_missing(planned, sweep, stands, store, executor, limits)
         stands = sweeps.standing(sweep.trials(), store)
     wide.print(trials_table(stands.rows))
     say(f"{_summary(sweep, stands)}, in {duration(time.monotonic() - began)}")
+    say(_shared(planned, ran))
     say(f'In Python: from orchestrator import results; results.trials("{store.uri}")')
-    if not finished:
-        say(f"Stopped; `tombola resume {sweep_file}` goes on from here.")
-        raise typer.Exit(130)
+    if ran.stopped:
+        say(f"Stopped: {ran.stopped}; `tombola resume {sweep_file}` goes on from here.")
+        raise typer.Exit(INTERRUPTED_CODE if ran.stopped == INTERRUPTED else SPENT_CODE)
     if stands.failed:
         first = stands.rows["error"][stands.rows["status"] == "failed"].iloc[0]
         say(f"{stands.failed} trials failed, the first with: {first}")
@@ -199,6 +247,15 @@ def _plan_facts(sweep: Sweep, figures: Estimate) -> dict[str, str]:
         "estimated time": f"{_here(figures.hours)} for what is missing, one trial at a time",
         "kept in the store": f"{figures.bytes_kept / 1e6:,.1f} MB of states and masks",
     }
+
+
+def _shared(plan: Plan, ran: Ran) -> str:
+    alone, shared = plan.epochs_alone, plan.epochs
+    saved = f", which saves about {duration(ran.seconds_saved)} of training" if ran.seconds_saved > 0 else ""
+    return (
+        f"sharing: {shared:,} epochs, of which this run trained {ran.epochs:,}, stand for the {alone:,} of trials "
+        f"that train alone ({plan.epochs_chained:,} as one chain a search){saved}"
+    )
 
 
 def _here(hours: float) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from orchestrator.faults import OUT_OF_MEMORY, give_up
+from orchestrator.work import Work
 from search_spaces.trial import Trial
-from workers.points import Points
 from workers.profiles import Profile, profile_key
 from workers.reports import Listener
 from workers.store import Store
@@ -18,13 +19,8 @@ class Executor(Protocol):
     def profiles(self, trials: Sequence[Trial], store: Store) -> Mapping[str, Profile]:
         """The profile of every trial, by its id."""
 
-    def run(
-        self, trials: Sequence[Trial], points: Points, store: Store, listen: Listener, stop: Callable[[], bool]
-    ) -> None:
-        """Run `trials` in their order, until all have ended or `stop` says so; each leaves its rows in `store`.
-
-        `points` are those of the whole plan.
-        """
+    def run(self, work: Work, store: Store, listen: Listener, stop: Callable[[], bool]) -> None:
+        """Run the trials of `work` until all have ended or `stop` says so; each leaves its rows in `store`."""
 
 
 class InProcess:
@@ -37,17 +33,18 @@ class InProcess:
 
         return profiles_by_trial(trials, lambda trial: profile_or_unknown(trial, store))
 
-    def run(
-        self, trials: Sequence[Trial], points: Points, store: Store, listen: Listener, stop: Callable[[], bool]
-    ) -> None:
+    def run(self, work: Work, store: Store, listen: Listener, stop: Callable[[], bool]) -> None:
         from workers.trial import run_trial
-        from workers.workbench import Interrupted
+        from workers.workbench import Interrupted, OutOfMemory
 
-        for trial in trials:
+        for planned in work.trials:
             try:
-                run_trial(trial, store, points, listen, stop)
+                run_trial(planned.trial, store, work.points, listen, stop)
             except Interrupted:
                 return
+            except OutOfMemory as error:
+                why = OUT_OF_MEMORY.format(error=error)
+                listen(give_up(planned.trial, planned.stages[error.stage], why, store))
 
 
 def profiles_by_trial(trials: Sequence[Trial], measure: Callable[[Trial], Profile]) -> dict[str, Profile]:

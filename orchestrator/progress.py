@@ -5,49 +5,49 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import assert_never
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from orchestrator.plan import PlannedTrial
+from orchestrator.work import Work
 from search_spaces.trial import Trial
-from workers.reports import EpochTrained, Report, TrialEnded, TrialStarted
+from workers.reports import EpochTrained, Report, StageCommitted, TrialEnded, TrialLeft, TrialStarted, Warned
+from workers.stages import Train
 
 PLAIN_EVERY = 5.0
 """Seconds between two lines about epochs where the output is no terminal."""
 
 
 class SweepProgress:
-    """An overall bar over a line for the running trial; plain lines where the output is no terminal.
+    """An overall bar over one line for each running trial; plain lines where the output is no terminal.
 
     `line_seconds` is what an epoch of each line is expected to take; the time left is that expectation for all that
-    is missing, corrected by how it has held so far.
+    is missing, corrected by how it has held so far, which accounts for trials that run at once.
     """
 
-    def __init__(
-        self,
-        console: Console,
-        trials: Mapping[str, Trial],
-        missing_epochs: Mapping[str, int],
-        line_seconds: Mapping[str, float],
-    ) -> None:
-        self._console = console
-        self._trials = trials
-        self._expected = line_seconds
-        self._epochs = sum(missing_epochs.values())
-        self._seconds = sum(epochs * line_seconds[line] for line, epochs in missing_epochs.items())
-        self._trained, self._trained_seconds = 0, 0.0
+    def __init__(self, console: Console, work: Work, line_seconds: Mapping[str, float]) -> None:
+        self._console, self._work = console, work
+        self._seconds = line_seconds
+        self._ends = {line: max(points) for line, points in work.points.items()}
+        self._missing = {line: n for line, n in work.inventory.missing_epochs.items() if line in line_seconds}
+        self._epochs = sum(self._missing.values())
+        self.trained = 0
+        self._trained_seconds = 0.0
         self._ended: dict[str, int] = {"done": 0, "failed": 0, "diverged": 0}
-        self._began = self._spoke = time.monotonic()
+        self._began: float | None = None
+        self._spoke = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
             console=console,
             disable=not console.is_terminal,
         )
         self._overall: TaskID = self._bar.add_task("epochs", total=max(self._epochs, 1), note="")
-        self._current: TaskID = self._bar.add_task("", total=None, note="", visible=False)
+        self._running: dict[str, TaskID] = {}
 
     def __enter__(self) -> SweepProgress:
         self._bar.start()
@@ -58,45 +58,86 @@ class SweepProgress:
     ) -> None:
         self._bar.stop()
 
+    @property
+    def all_ended(self) -> bool:
+        return sum(self._ended.values()) == len(self._work.trials)
+
     def listen(self, report: Report) -> None:
         match report:
             case TrialStarted(trial_id):
-                self._bar.update(self._current, description=self._label(trial_id), visible=True, note="")
+                self._began = self._began or time.monotonic()
+                self._drop(trial_id)
+                self._running[trial_id] = self._bar.add_task(self._label(trial_id), total=None, note="")
             case EpochTrained():
                 self._epoch(report)
             case TrialEnded(trial_id, status, error):
+                self._drop(trial_id)
                 self._ended[status] += 1
-                note = f": {error}" if error else ""
                 if status != "done" or not self._console.is_terminal:
-                    self._say(f"{status:8} {trial_id} {self._label(trial_id)}{note}")
-        self._bar.update(self._overall, completed=self._trained, note=self._standing())
+                    self._say(f"{status:8} {trial_id} {self._label(trial_id)}{': ' if error else ''}{error}")
+            case TrialLeft(trial_id, why):
+                self._drop(trial_id)
+                self._say(f"left     {trial_id} {self._label(trial_id)}: {why}")
+            case Warned(text):
+                self._say(text)
+            case StageCommitted():
+                return
+            case _:
+                assert_never(report)
+        self._bar.update(self._overall, completed=self._epochs - self._left_epochs(), note=self._standing())
 
     def _epoch(self, report: EpochTrained) -> None:
-        self._trained += 1
-        self._trained_seconds += self._expected[report.line]
+        self.trained += 1
+        self._trained_seconds += self._seconds[report.line]
+        self._missing[report.line] = min(self._missing[report.line], self._ends[report.line] - report.epoch)
+        planned = self._work.by_id[report.trial_id]
         losses = " ".join(f"{name} {value:.4g}" for name, value in report.means.items())
-        note = f"epoch {report.epoch}/{report.end}  {losses}"
-        self._bar.update(self._current, completed=report.epoch, total=report.end, note=losses)
+        note = f"{_place(planned, report.stage)}, {losses}, {duration(self._trial_left(planned))} left"
+        task = self._running.get(report.trial_id)
+        if task is not None:
+            self._bar.update(task, completed=report.epoch, total=report.end, note=note)
         if not self._console.is_terminal and time.monotonic() - self._spoke >= PLAIN_EVERY:
-            self._say(f"{self._label(report.trial_id)}  {note}  |  {self._trained}/{self._epochs} {self._standing()}")
+            done = self._epochs - self._left_epochs()
+            epoch = f"epoch {report.epoch}/{report.end}"
+            self._say(f"{self._label(report.trial_id)}  {epoch}, {note}  |  {done}/{self._epochs} {self._standing()}")
+
+    def _left_epochs(self) -> int:
+        return sum(self._missing.values())
+
+    def _trial_left(self, planned: PlannedTrial) -> float:
+        """Seconds that a trial has yet to train on its lines, as far as it goes on them."""
+        return sum(
+            max(0, self._missing[line] - (self._ends[line] - end.to)) * self._seconds[line]
+            for line, end in planned.ends.items()
+        )
 
     def _standing(self) -> str:
         ended, failed = sum(self._ended.values()), self._ended["failed"] + self._ended["diverged"]
-        running = int(ended < len(self._trials))
-        text = f"trials: {ended}/{len(self._trials)} ended, {running} running, {failed} failed or diverged"
-        return f"{text}, {duration(self._left())} left"
+        counts = f"{ended}/{len(self._work.trials)} ended, {len(self._running)} running"
+        return f"trials: {counts}, {failed} failed or diverged, {duration(self._left())} left"
 
     def _left(self) -> float:
-        elapsed = time.monotonic() - self._began
-        remaining = max(self._seconds - self._trained_seconds, 0.0)
-        return remaining * (elapsed / self._trained_seconds if self._trained_seconds else 1.0)
+        remaining = sum(epochs * self._seconds[line] for line, epochs in self._missing.items())
+        if self._began is None or not self._trained_seconds:
+            return remaining / max(1, len(self._running))
+        return remaining * (time.monotonic() - self._began) / self._trained_seconds
+
+    def _drop(self, trial_id: str) -> None:
+        if trial_id in self._running:
+            self._bar.remove_task(self._running.pop(trial_id))
 
     def _label(self, trial_id: str) -> str:
-        return label(self._trials[trial_id])
+        return label(self._work.by_id[trial_id].trial)
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)
         self._spoke = time.monotonic()
+
+
+def _place(planned: PlannedTrial, stage: str) -> str:
+    """Which of a trial's trainings a stage is."""
+    trainings = [key for key, each in planned.stages.items() if isinstance(each, Train)]
+    return f"training {trainings.index(stage) + 1}/{len(trainings)}"
 
 
 def label(trial: Trial) -> str:

@@ -1,38 +1,66 @@
-"""Running what is missing of a plan, with progress shown and interrupts heeded."""
+"""Running what is missing of a plan, with progress shown, and interrupts and budgets heeded."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 from orchestrator import sweeps
+from orchestrator.budget import Budget, Limits
 from orchestrator.executor import Executor
 from orchestrator.plan import Plan, take_inventory
 from orchestrator.progress import SweepProgress
 from orchestrator.terminal import out, say
+from orchestrator.work import Work
 from search_spaces.sweep import Sweep
+from workers.reports import Report
 from workers.store import Store
 
+INTERRUPTED = "interrupted"
 
-def run_missing(plan: Plan, sweep: Sweep, stands: sweeps.Standing, store: Store, executor: Executor) -> bool:
-    """Run the trials of `plan` that have no rows yet; False if it was interrupted before all had ended."""
-    missing = {trial.id: trial for trial in stands.missing}
-    ordered = [planned.trial for planned in plan.trials if planned.trial.id in missing]
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a run went: epochs it trained, seconds of training that sharing saved, and why it stopped if it did early."""
+
+    epochs: int
+    seconds_saved: float
+    stopped: str | None
+
+
+def run_missing(
+    plan: Plan, sweep: Sweep, stands: sweeps.Standing, store: Store, executor: Executor, limits: Limits
+) -> Ran:
+    """Run the trials of `plan` that have no rows yet.
+
+    Raises:
+        DriverError: if the sweep is being run by another process.
+    """
+    work = Work(plan, {trial.id for trial in stands.missing}, take_inventory(plan, store))
+    ordered = [planned.trial for planned in work.trials]
+    budget = Budget(limits, {trial.id: trial for trial in ordered})
     profiles = executor.profiles(ordered, store)
     seconds = plan.line_seconds({trial_id: profile.epoch_seconds for trial_id, profile in profiles.items()})
-    epochs = {line: n for line, n in take_inventory(plan, store).missing_epochs.items() if line in seconds}
-    sweeps.record(sweep, store)
-    sweeps.clear_rows(ordered, store)
-    with _asked_to_stop() as stop, SweepProgress(out, missing, epochs, seconds) as progress:
-        executor.run(ordered, plan.points, store, progress.listen, stop)
-        return not stop()
+    with sweeps.only_driver(sweep, store):
+        sweeps.record(sweep, store)
+        sweeps.clear_rows(ordered, store)
+        with _asked_to_stop() as asked, SweepProgress(out, work, seconds) as progress:
+
+            def listen(report: Report) -> None:
+                budget.listen(report)
+                progress.listen(report)
+
+            executor.run(work, store, listen, lambda: asked() or budget.spent() is not None)
+            stopped = None if progress.all_ended else INTERRUPTED if asked() else budget.spent()
+    return Ran(progress.trained, work.seconds_alone(seconds) - work.seconds_shared(seconds), stopped)
 
 
 @contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C asks the trial to leave after its epoch, the second leaves at once."""
+    """The first Ctrl-C asks the running trials to leave after their epoch, the second leaves at once."""
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -42,8 +70,9 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
         asked = True
         say("Finishing the epoch; once more leaves at once.")
 
-    previous = signal.signal(signal.SIGINT, ask)
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,13 +12,13 @@ from pydantic import ValidationError
 
 from orchestrator.results import intact, rows_of
 from search_spaces.canonical import digest
-from search_spaces.errors import sentence
+from search_spaces.errors import TombolaError, sentence
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from workers import names
 from workers.failures import Failures
 from workers.objects import Objects
-from workers.presence import running
+from workers.presence import alive, present, running, sign
 from workers.rows import SCHEMAS, row_name
 from workers.stages import Stage
 from workers.store import Store
@@ -35,6 +36,27 @@ def record(sweep: Sweep, store: Store) -> None:
     Objects(store).commit_fact(names.sweep(digest(facts)), facts)
 
 
+@contextmanager
+def only_driver(sweep: Sweep, store: Store) -> Iterator[None]:
+    """Be the one process that runs this sweep, by name, in this store until the block is left.
+
+    Raises:
+        DriverError: if another process is.
+    """
+    name = names.driver(sweep.name)
+    if alive(store, name) is None:
+        store.delete(name)
+    if not store.put_if_absent(name, sign()):
+        other = alive(store, name)
+        who = f"process {other['pid']} on {other['host']}" if other else "another process"
+        raise DriverError(
+            f"sweep {sweep.name!r} is already being run in store {store.uri} by {who}; wait for it, or stop it "
+            f"(Ctrl-C there), then run it again: nothing is lost, and changes to its file count from then on"
+        )
+    with present(store, name):
+        yield
+
+
 def recorded(store: Store) -> list[Sweep]:
     """Every sweep that was run in the store."""
     objects = Objects(store)
@@ -45,6 +67,10 @@ def recorded(store: Store) -> list[Sweep]:
         except ValidationError as error:  # of another version, or a plugin that is not importable here
             _log.warning("%s in store %s is left out: %s", name, store.uri, sentence(error))
     return found
+
+
+class DriverError(TombolaError):
+    """A sweep that somebody else is running."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from search_spaces.canonical import digest
 from search_spaces.trial import Trial
-from workers import data
+from workers import data, names
+from workers.objects import Objects
+from workers.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +30,9 @@ def profile_key(trial: Trial) -> str:
     """Trials with the same key have the same profile on this machine."""
     facts = trial.model_dump(include={"model", "dataset", "recipe", "resources"})
     return digest({**facts, "data": data.card(trial.dataset).fingerprint, "host": platform.node()})
+
+
+def known_profile(trial: Trial, store: Store) -> Profile | None:
+    """The profile of a trial, if it was measured on this machine before."""
+    fact = Objects(store).read_fact(names.profile(profile_key(trial)))
+    return None if fact is None else Profile(**fact)

@@ -14,7 +14,7 @@ from search_spaces.trial import Trial
 from workers import data, device, names
 from workers.models import build, initialise, materialise
 from workers.objects import Objects
-from workers.profiles import UNKNOWN, Profile, profile_key
+from workers.profiles import UNKNOWN, Profile, known_profile, profile_key
 from workers.store import Store
 from workers.training import optimizers_of, train
 
@@ -43,12 +43,11 @@ def profile(trial: Trial, store: Store) -> Profile:
     Raises:
         ValueError: if the model cannot be built for such images, or the device is not there.
     """
-    objects, name = Objects(store), names.profile(profile_key(trial))
-    fact = objects.read_fact(name)
-    if fact is None:
-        fact = asdict(_measured(trial))
-        objects.commit_fact(name, fact)
-    return Profile(**fact)
+    known = known_profile(trial, store)
+    if known is None:
+        known = _measured(trial)
+        Objects(store).commit_fact(names.profile(profile_key(trial)), asdict(known))
+    return known
 
 
 def _measured(trial: Trial) -> Profile:

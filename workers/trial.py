@@ -75,7 +75,7 @@ def _run(
         return _unsuccessful(store, trial, status, str(error), error.failure.traceback, error.failure)
     except (Interrupted, OutOfMemory, StoreError):
         raise
-    except Exception as error:  # outside of any stage: a search program, or a device that is not there
+    except Exception as error:  # noqa: BLE001 - outside of any stage: a search program, or a device that is not there
         message = f"{type(error).__name__}: {error}".splitlines()[0]
         return _unsuccessful(store, trial, "failed", message, traceback.format_exc())
     write_rows(store, trial, rows)

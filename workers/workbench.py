@@ -26,7 +26,7 @@ from workers.pruning import Mask, keep_top, magnitude, shuffle_layers
 from workers.randomness import generator
 from workers.reports import EpochTrained, Listener, StageCommitted
 from workers.snapshot import capture, restore, weights_only
-from workers.stages import DENSE, Evaluate, Initial, Line, MaskKey, Prune, Shuffle, Stage, State, Train
+from workers.stages import DENSE, Evaluate, Initial, MaskKey, Prune, Shuffle, Stage, State, Train
 from workers.store import Store, StoreError
 from workers.training import Diverged, optimizers_of, train
 

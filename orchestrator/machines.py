@@ -1,0 +1,95 @@
+"""The machines of a Ray cluster: joining them, and what they have room for."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+from search_spaces.errors import TombolaError
+from search_spaces.trial import Resources
+
+GROWS = ("autoscaling", "true")
+"""The label of a node whose cluster gets new machines by itself when actors wait for them."""
+
+
+class ClusterError(TombolaError):
+    """A cluster that cannot be joined, or cannot run what is asked of it."""
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Join the Ray cluster at `address`, or start Ray on this machine for as long as the block lasts.
+
+    Raises:
+        ClusterError: if there is no cluster that can be joined.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray is going to do by itself
+    try:
+        ray.init(address=address or "local", include_dashboard=None if address else False, **_QUIET)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        problem = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        place = f"--address {address}: cannot join a Ray cluster there" if address else "cannot start Ray here"
+        raise ClusterError(f"{place}: {problem}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+_QUIET: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "logging_level": "ERROR"}
+
+
+def room(resources: Resources) -> int:
+    """How many trials with such resources the machines of the cluster hold together when they hold nothing else."""
+    return sum(_fits(node, resources) for node in _nodes())
+
+
+def grows() -> bool:
+    """Whether the cluster gets new machines by itself when actors wait for them."""
+    key, value = GROWS
+    return any(node["Labels"].get(key) == value for node in _nodes())
+
+
+def capacity() -> tuple[float, float]:
+    """CPU cores and GPUs of all machines of the cluster, without bound where it grows."""
+    if grows():
+        return math.inf, math.inf
+    cpus, gpus = (sum(node["Resources"].get(kind, 0.0) for node in _nodes()) for kind in _KINDS)
+    return cpus, gpus
+
+
+def is_alive(node_id: str) -> bool:
+    return any(node["NodeID"] == node_id for node in _nodes())
+
+
+def check_room(shapes: Iterable[Resources]) -> None:
+    """Raise ClusterError if no machine of the cluster, now or later, can run a trial of one of `shapes`."""
+    for resources in shapes:
+        if not room(resources) and not grows():
+            most = {kind: max((node["Resources"].get(kind, 0.0) for node in _nodes()), default=0.0) for kind in _KINDS}
+            raise ClusterError(
+                f"resources: a trial needs cpus {resources.cpus} and gpus {resources.gpus:g} of one machine, but the "
+                f"most that a machine of this cluster has are cpus {most['CPU']:g} and gpus {most['GPU']:g}"
+            )
+
+
+_KINDS = ("CPU", "GPU")
+
+
+def _nodes() -> list[dict[str, Any]]:
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"]]
+
+
+def _fits(node: dict[str, Any], resources: Resources) -> int:
+    cpus, gpus = (node["Resources"].get(kind, 0.0) for kind in _KINDS)
+    by_cpu = int(cpus // resources.cpus)
+    if not resources.gpus:
+        return by_cpu
+    return min(by_cpu, int(gpus) * math.floor(1 / resources.gpus + 1e-9))

@@ -1,0 +1,192 @@
+"""The pool: trial actors on the machines of a cluster, made and let go as there is work for them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from orchestrator.machines import capacity, grows, is_alive, room
+from orchestrator.trial_actor import Message, Ready, TrialActor
+from search_spaces.datasets import DatasetSpec
+from search_spaces.trial import Resources, Trial
+from workers import data
+from workers.data import Split
+from workers.points import Points
+from workers.profiles import Profile
+from workers.store import Store
+
+MEMORY, PROCESS, NODE = "memory", "process", "node"
+"""What took a worker: the memory of its machine ran out, its process died, or its machine is gone."""
+
+WAITING = 16
+"""Actors at most that wait for a cluster to grow while it has none; later as many as it has."""
+
+LINGER = 60.0
+"""Seconds that a worker nobody has work for stays, so that a growing cluster does not let go of machines too early."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The worker is gone, and with it whatever it was doing."""
+
+    cause: str
+    why: str
+
+
+@dataclass(eq=False)
+class Worker:
+    """A trial actor. It is ready once its node is known, and then until it is lost or let go."""
+
+    number: int
+    resources: Resources
+    actor: Any
+    stream: Any
+    node: str | None = None
+    lent: set[DatasetSpec] = field(default_factory=set)
+    trial_id: str | None = None
+    idle_since: float = field(default_factory=time.monotonic)
+
+
+Event = tuple[Worker, Message | Lost]
+
+
+class Pool:
+    """Trial actors that work on one store. `witness` names an object there, by which an actor tells that store."""
+
+    def __init__(self, store: Store, actor_class: type[TrialActor] = TrialActor) -> None:
+        self._store = store
+        self.witness: str | None = None
+        make: Any = ray.remote
+        self._class: Any = make(concurrency_groups={"messages": 1, "control": 1})(actor_class)
+        self._workers: dict[Any, Worker] = {}
+        self._numbers = count()
+        self._images: dict[DatasetSpec, ray.ObjectRef[Split]] = {}
+
+    def __iter__(self) -> Iterator[Worker]:
+        """The workers that are ready, the longest-serving first."""
+        ready = (worker for worker in self._workers.values() if worker.node is not None)
+        return iter(sorted(ready, key=lambda worker: worker.number))
+
+    @property
+    def can_grow(self) -> bool:
+        """Whether machines may join the cluster for actors that wait."""
+        return grows()
+
+    @property
+    def capacity(self) -> tuple[float, float]:
+        """CPU cores and GPUs of all machines that there are or may be."""
+        return capacity()
+
+    def resize(self, wanted: Mapping[Resources, int]) -> None:
+        """Make workers up to the numbers wanted, as far as there is or may come room, and let superfluous ones go."""
+        have = Counter(worker.resources for worker in self._workers.values())
+        starved = False
+        for resources, number in wanted.items():
+            waiting = sum(w.node is None for w in self._workers.values() if w.resources == resources)
+            limit = room(resources)
+            if grows():
+                limit = max(limit, have[resources] - waiting + max(WAITING, have[resources] - waiting))
+            for _ in range(min(number, limit) - have[resources]):
+                self._add(resources)
+            starved |= bool(waiting)
+        for worker in list(self._workers.values()):
+            superfluous = have[worker.resources] > wanted.get(worker.resources, 0) and worker.trial_id is None
+            rested = time.monotonic() - worker.idle_since > LINGER
+            if superfluous and (worker.node is None or starved or rested):
+                have[worker.resources] -= 1
+                self.let_go(worker)
+
+    def run(self, worker: Worker, trial: Trial, points: Points) -> None:
+        """Give a worker a trial; what becomes of it is told by `events`."""
+        if trial.dataset not in worker.lent:
+            worker.lent.add(trial.dataset)
+            worker.actor.lend.remote(trial.dataset, [self._images_of(trial.dataset, worker)])
+        worker.trial_id = trial.id
+        worker.actor.run.remote(trial, points, self.witness)
+
+    def rest(self, worker: Worker) -> None:
+        """Take note that a worker has nothing to do."""
+        worker.trial_id, worker.idle_since = None, time.monotonic()
+
+    def events(self, timeout: float) -> list[Event]:
+        """What has happened, waiting up to `timeout` seconds for something to happen."""
+        if not self._workers:
+            time.sleep(timeout)
+            return []
+        ready, _ = ray.wait(list(self._workers), num_returns=1, timeout=timeout, fetch_local=False)
+        return [event for stream in ready for event in self._read(stream)]
+
+    def profile(self, trial: Trial) -> Profile:
+        """The profile of a trial's model, measured by a worker such as will train it."""
+        if not any(worker.resources == trial.resources for worker in self._workers.values()):
+            self._add(trial.resources)
+        worker = next(worker for worker in self._workers.values() if worker.resources == trial.resources)
+        profile: Profile = ray.get(worker.actor.profile.remote(trial))
+        return profile
+
+    def stop(self) -> None:
+        """Ask all trials to leave after the epoch they are in."""
+        for worker in self._workers.values():
+            worker.actor.stop.remote()
+
+    def let_go(self, worker: Worker) -> None:
+        """End a worker, whatever it is doing."""
+        del self._workers[worker.stream]
+        with suppress(RayError):
+            ray.kill(worker.actor)
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in list(self._workers.values()):
+            self.let_go(worker)
+
+    def _add(self, resources: Resources) -> None:
+        actor = self._class.options(num_cpus=resources.cpus, num_gpus=resources.gpus).remote(self._store.uri)
+        stream = actor.messages.remote()
+        self._workers[stream] = Worker(next(self._numbers), resources, actor, stream)
+
+    def _images_of(self, dataset: DatasetSpec, worker: Worker) -> ray.ObjectRef[Split]:
+        # Decoded once, on a machine that trains; every other one fetches them from there once, for all its actors.
+        if dataset not in self._images:
+            assert worker.node is not None
+            there = NodeAffinitySchedulingStrategy(worker.node, soft=True)
+            self._images[dataset] = _load.options(scheduling_strategy=there).remote(dataset)
+        return self._images[dataset]
+
+    def _read(self, stream: Any) -> list[Event]:
+        worker = self._workers.pop(stream)
+        self._workers[stream] = worker  # behind all others, so that none is overheard
+        try:
+            messages: list[Message] = ray.get(next(stream))
+        except (RayError, StopIteration) as error:
+            lost = _lost(worker, error)
+            self.let_go(worker)
+            return [(worker, lost)]
+        for message in messages:
+            if isinstance(message, Ready):
+                worker.node = message.node
+        return [(worker, message) for message in messages]
+
+
+@ray.remote(num_cpus=0, max_retries=-1, max_calls=1)
+def _load(dataset: DatasetSpec) -> Split:
+    return data.load(dataset)
+
+
+def _lost(worker: Worker, error: Exception) -> Lost:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    why = next((line for line in reversed(lines) if ":" not in line.split(" ")[0]), type(error).__name__)
+    if isinstance(error, OutOfMemoryError) or (isinstance(error, ActorDiedError) and "OOM" in str(error)):
+        return Lost(MEMORY, why)
+    if worker.node is not None and not is_alive(worker.node):
+        return Lost(NODE, "its machine is gone")
+    return Lost(PROCESS, why)
