@@ -15,6 +15,7 @@ import typer
 from rich.table import Table
 
 from orchestrator import sweeps
+from orchestrator.access import keep_private
 from orchestrator.budget import Limits
 from orchestrator.estimate import Estimate, estimate
 from orchestrator.executor import Executor, InProcess
@@ -198,6 +199,8 @@ class Where:
             raise SweepError("--local and --address: give one or the other")
         if self.local:
             return nullcontext(InProcess())
+        if self.address is None:
+            keep_private()
         # Imported here because it loads Ray, which nothing else needs.
         from orchestrator.on_ray import OnRay
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,7 @@ def connected(address: str | None) -> Iterator[None]:
         ClusterError: if there is no cluster that can be joined.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray").setLevel(logging.ERROR)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray is going to do by itself
     try:
         ray.init(address=address or "local", include_dashboard=None if address else False, **_QUIET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -40,7 +41,9 @@ class OnRay:
 
     def profiles(self, trials: Sequence[Trial], store: Store) -> Mapping[str, Profile]:
         """Measured by workers such as will run the trials, unless they were measured on a machine of this name."""
-        check_room({trial.resources for trial in trials})
+        wanted = Counter(trial.resources for trial in trials)
+        check_room(wanted)
+        self._workers(store).resize(wanted)  # they start while the first of them measures
 
         def measured(trial: Trial) -> Profile:
             try:
