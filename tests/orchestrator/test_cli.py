@@ -47,11 +47,12 @@ Tombola = Callable[..., Ran]
 
 @pytest.fixture
 def tombola(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Tombola:
-    """Runs the command in an empty folder."""
+    """Runs the command in an empty folder, without Ray, which `test_on_ray.py` is about."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["tombola", *arguments])
+        local = ["--local"] if arguments[0] in ("run", "resume") else []
+        monkeypatch.setattr(sys, "argv", ["tombola", *arguments, *local])
         capsys.readouterr()
         try:
             cli.main()
@@ -246,7 +247,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path: Path) -> N
 
     def command(verb: str, store: str) -> list[str]:
         script = "from orchestrator.cli import main; main()"
-        return [sys.executable, "-c", script, verb, sweep, "--store", str(tmp_path / store)]
+        return [sys.executable, "-c", script, verb, sweep, "--store", str(tmp_path / store), "--local"]
 
     def committed() -> int:
         return sum(1 for _ in open_store(str(tmp_path / "killed")).list(names.LEDGER))
@@ -287,7 +288,7 @@ def test_ctrl_c_finishes_the_epoch_and_says_how_to_go_on(tmp_path: Path) -> None
     script = "from orchestrator.cli import main; main()"
     store = tmp_path / "store"
     running = subprocess.Popen(
-        [sys.executable, "-c", script, "run", sweep, "--store", str(store)],
+        [sys.executable, "-c", script, "run", sweep, "--store", str(store), "--local"],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         text=True,

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.estimate import estimate
 from orchestrator.executor import InProcess
 from orchestrator.plan import Plan, kept_bytes, make_plan, take_inventory
+from orchestrator.work import Work
 from search_spaces.errors import TombolaError
 from tests.toys import TOY_MODELS, toy_sweep, toy_trials
 from workers.points import FULL, WEIGHTS
@@ -25,6 +26,10 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
+def work_of(plan: Plan, store: Store) -> Work:
+    return Work(plan, {planned.trial.id for planned in plan.trials}, take_inventory(plan, store))
+
+
 def execute(plan: Plan, store: Store) -> list[tuple[str, int]]:
     epochs: list[tuple[str, int]] = []
 
@@ -32,7 +37,7 @@ def execute(plan: Plan, store: Store) -> list[tuple[str, int]]:
         if isinstance(report, EpochTrained):
             epochs.append((report.line, report.epoch))
 
-    InProcess().run([planned.trial for planned in plan.trials], plan.points, store, listen, lambda: False)
+    InProcess().run(work_of(plan, store), store, listen, lambda: False)
     return epochs
 
 
