@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, OutOfMemoryError, RayError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.machines import capacity, grows, is_alive, room
@@ -183,10 +183,17 @@ def _load(dataset: DatasetSpec) -> Split:
 
 
 def _lost(worker: Worker, error: Exception) -> Lost:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    why = next((line for line in reversed(lines) if ":" not in line.split(" ")[0]), type(error).__name__)
-    if isinstance(error, OutOfMemoryError) or (isinstance(error, ActorDiedError) and "OOM" in str(error)):
-        return Lost(MEMORY, why)
+    if isinstance(error, OutOfMemoryError):
+        return Lost(MEMORY, _reason(error))
     if worker.node is not None and not is_alive(worker.node):
         return Lost(NODE, "its machine is gone")
-    return Lost(PROCESS, why)
+    return Lost(PROCESS, _reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """The one line of Ray's pages that says what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if isinstance(error, RayActorError) and error.actor_init_failed:
+        return lines[-1]  # that of the traceback
+    told = [line for line in lines if line.startswith("The actor is dead") or "low on memory" in line] or lines
+    return told[0].split(". ")[0]

@@ -30,17 +30,16 @@ class Work:
         return {line: self.points[line] for line in self.by_id[trial_id].ends}
 
     def needs(self, trial_id: str) -> list[str]:
-        """Every stage that a trial makes if nobody else does: its own, and the points that others need on its way."""
-        planned = self.by_id[trial_id]
-        passed = (key for end in planned.ends.values() for key in self.reached(end.key))
-        return list(dict.fromkeys([*planned.stages, *passed]))
+        """Every stage that a trial makes if nobody else does, in order: its own, and the points that others need."""
+        stages = self.by_id[trial_id].stages
+        return list(dict.fromkeys(needed for key in stages for needed in self.reached(key)))
 
     def reached(self, key: str) -> list[str]:
         """The stages that are committed once `key` is: for a point of a line also those before it."""
         line, _, epoch = key.partition("@")
         if not epoch or line not in self.points:
             return [key]
-        return [f"{line}@{point}" for point in self.points[line] if point <= int(epoch)]
+        return [f"{line}@{point}" for point in sorted(self.points[line]) if point <= int(epoch)]
 
     def failed(self, failure: Failure) -> list[str]:
         """The stages that a failure stands in the way of."""

@@ -62,8 +62,47 @@ def _faulty(spec: Faulty, image: tuple[int, int, int], precision: str) -> Autoen
     return family
 
 
+@datasets.register
+class CountedDigits(DatasetSpec):
+    """Toy digits that leave a line in the file `log` each time they are decoded."""
+
+    name: Literal["counted_digits"] = "counted_digits"
+    log: str
+
+
+class _CountedSource(_ToySource):
+    def load(self, spec: DatasetSpec) -> Split:
+        assert isinstance(spec, CountedDigits)
+        with Path(spec.log).open("a") as file:
+            file.write("loaded\n")
+        return super().load(spec)
+
+
+@models.register
+class Greedy(ModelSpec):
+    """An autoencoder that needs more memory than there is."""
+
+    name: Literal["greedy"] = "greedy"
+    width: int = 4
+
+
+class _GreedyAutoencoder(Autoencoder):
+    def losses(self, images: Tensor, noise: torch.Generator) -> Iterator[Loss]:
+        if self.networks.training and len(images) == 20:
+            raise MemoryError("too large for any machine")
+        yield from super().losses(images, noise)
+
+
+def _greedy(spec: Greedy, image: tuple[int, int, int], precision: str) -> Autoencoder:
+    backbone = MLPBackbone(image, spec.width)
+    networks = {"encoder": backbone.encoder("to_code", 2), "decoder": backbone.decoder("from_code", 2)}
+    return _GreedyAutoencoder(networks, 2, precision)
+
+
 sources["toy_digits"] = _ToySource()
+sources["counted_digits"] = _CountedSource()
 builders["faulty"] = _faulty
+builders["greedy"] = _greedy
 
 TOY_MODELS = {
     "linear_autoencoder": {"name": "linear_autoencoder", "width": 8, "latent": 4},
