@@ -21,9 +21,6 @@ from workers.store import Store, StoreError
 TICK = 0.25
 """Seconds at most between two looks at what is wanted, and at whether to stop."""
 
-PATIENCE, GROWTH = 600.0, 1800.0
-"""Seconds to wait for a first worker: where machines are given, and where they have to join first."""
-
 STILLBORN = 10
 """Workers that may fail in a row before one of them is ready."""
 
@@ -39,7 +36,7 @@ class Workers(Protocol):
     def stop(self) -> None: ...
     def let_go(self, worker: Worker) -> None: ...
     @property
-    def can_grow(self) -> bool: ...
+    def patience(self) -> float: ...
     @property
     def capacity(self) -> tuple[float, float]: ...
 
@@ -224,7 +221,7 @@ class Driver:
         if self._busy or not len(self._schedule) or any(True for _ in self._pool):
             self._seen_alive = now
             return
-        if now - self._seen_alive > (GROWTH if self._pool.can_grow else PATIENCE):
+        if now - self._seen_alive > self._pool.patience:
             raise ClusterError(
                 f"no machine of the cluster has taken a trial for {now - self._seen_alive:.0f} seconds, and "
                 f"{len(self._schedule)} trials are left; see that there is one with room, then run the sweep again"

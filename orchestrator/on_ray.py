@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 
-from ray.exceptions import RayTaskError
-
 from orchestrator.driver import Driver
 from orchestrator.executor import profiles_by_trial
 from orchestrator.machines import check_room, connected
@@ -44,14 +42,9 @@ class OnRay:
         wanted = Counter(trial.resources for trial in trials)
         check_room(wanted)
         self._workers(store).resize(wanted)  # they start while the first of them measures
-
-        def measured(trial: Trial) -> Profile:
-            try:
-                return known_profile(trial, store) or self._workers(store).profile(trial)
-            except RayTaskError as error:
-                raise error.cause from None
-
-        return profiles_by_trial(trials, measured)
+        return profiles_by_trial(
+            trials, lambda trial: known_profile(trial, store) or self._workers(store).profile(trial)
+        )
 
     def run(self, work: Work, store: Store, listen: Listener, stop: Callable[[], bool]) -> None:
         check_room({planned.trial.resources for planned in work.trials})

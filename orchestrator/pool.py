@@ -11,10 +11,10 @@ from itertools import count
 from typing import Any
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.machines import capacity, grows, is_alive, room
+from orchestrator.machines import ClusterError, capacity, grows, is_alive, room
 from orchestrator.trial_actor import Message, Ready, TrialActor
 from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Resources, Trial
@@ -29,6 +29,9 @@ MEMORY, PROCESS, NODE = "memory", "process", "node"
 
 WAITING = 16
 """Actors at most that wait for a cluster to grow while it has none; later as many as it has."""
+
+PATIENCE, GROWTH = 600.0, 1800.0
+"""Seconds to wait for a first worker: where machines are given, and where they have to join first."""
 
 LINGER = 60.0
 """Seconds that a worker nobody has work for stays, so that a growing cluster does not let go of machines too early."""
@@ -77,9 +80,9 @@ class Pool:
         return iter(sorted(ready, key=lambda worker: worker.number))
 
     @property
-    def can_grow(self) -> bool:
-        """Whether machines may join the cluster for actors that wait."""
-        return grows()
+    def patience(self) -> float:
+        """Seconds that it may take until a first worker is ready."""
+        return GROWTH if grows() else PATIENCE
 
     @property
     def capacity(self) -> tuple[float, float]:
@@ -126,11 +129,24 @@ class Pool:
         return [event for stream in ready for event in self._read(stream)]
 
     def profile(self, trial: Trial) -> Profile:
-        """The profile of a trial's model, measured by a worker such as will train it."""
+        """The profile of a trial's model, measured by a worker such as will train it.
+
+        Raises:
+            ClusterError: if no worker can be had, or it dies of this.
+        """
         if not any(worker.resources == trial.resources for worker in self._workers.values()):
             self._add(trial.resources)
         worker = next(worker for worker in self._workers.values() if worker.resources == trial.resources)
-        profile: Profile = ray.get(worker.actor.profile.remote(trial))
+        try:
+            profile: Profile = ray.get(worker.actor.profile.remote(trial), timeout=self.patience)
+        except GetTimeoutError as error:
+            raise ClusterError(
+                f"no machine of the cluster has taken a trial for {self.patience:.0f} seconds"
+            ) from error
+        except RayTaskError as error:
+            raise error.cause from None
+        except RayError as error:
+            raise ClusterError(f"a worker was lost while it measured {trial.model.name}: {_reason(error)}") from error
         return profile
 
     def stop(self) -> None:

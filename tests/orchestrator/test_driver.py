@@ -58,7 +58,7 @@ class Pretenders:
     `starving` (has never enough memory). `accidents` is how many workers and machines are lost for no reason.
     """
 
-    can_grow = False
+    patience = 600.0
     capacity = (4.0, 0.0)
 
     def __init__(
@@ -289,12 +289,13 @@ def test_a_store_that_breaks_ends_the_sweep_with_its_error() -> None:
         drive(work, Breaking(work, store, random.Random(0), {}, 0), store)
 
 
-def test_where_no_worker_comes_it_ends_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_worker_comes_it_ends_with_a_reason() -> None:
     class Nobody(Pretenders):
+        patience = 0.05
+
         def resize(self, wanted: Mapping[Resources, int]) -> None:
             pass
 
-    monkeypatch.setattr(driver, "PATIENCE", 0.05)
     store = Memory()
     work = work_of(toy_trials(), store)
     with pytest.raises(ClusterError, match="3 trials are left"):
