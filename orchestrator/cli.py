@@ -104,6 +104,21 @@ def resume(
 
 
 @app.command()
+def submit(
+    sweep_file: SweepFile,
+    address: Annotated[str, typer.Option(metavar="URL", help="Dashboard of a Ray cluster: http://HOST:8265.")],
+    store: Annotated[str, typer.Option(metavar="URI", help="Where everything is kept: a folder that it all sees.")],
+    max_hours: MaxHours = None,
+    max_gpu_hours: MaxGpuHours = None,
+) -> None:
+    """Run or resume a sweep on a Ray cluster that this machine is no part of."""
+    # Imported here because it loads Ray, which nothing else needs.
+    from orchestrator.submit import submit as submit_job
+
+    raise typer.Exit(submit_job(sweep_file, store, address, Limits(max_hours, max_gpu_hours)))
+
+
+@app.command()
 def status(sweep_file: SweepFile, store: StoreURI = DEFAULT_STORE) -> None:
     """Say how each trial of a sweep stands, from the store alone."""
     sweep, place = load_sweep(sweep_file), open_store(store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -114,7 +115,8 @@ class Pool:
             worker.lent.add(trial.dataset)
             worker.actor.lend.remote(trial.dataset, [self._images_of(trial.dataset, worker)])
         worker.trial_id = trial.id
-        worker.actor.run.remote(trial, points, self.witness)
+        # Ray's own pickler looks at every part of a trial in Python, which takes as long as all else here together.
+        worker.actor.run.remote(pickle.dumps((trial, points)), self.witness)
 
     def rest(self, worker: Worker) -> None:
         """Take note that a worker has nothing to do."""

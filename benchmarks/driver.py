@@ -1,0 +1,147 @@
+"""What the driver costs: trials that do nothing, run by the real driver and beside it by plain Ray Tune.
+
+Start-up is left out: Ray has 10 seconds to come to rest, since its services load their modules long after it says that
+it is there, and the first 50 trials, while workers start, are not counted. Memory is the peak of the driver process, which
+plans the sweep too. Each measurement is a process of its own; the two sides take turns.
+
+Goals: at most 2 ms a trial; under 250 MB at 1,000 trials, and no more than linear beyond.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+
+ROUNDS = 3
+CASES = [("tombola", 1000), ("ray tune", 200), ("ray tune", 800)]
+WARM_UP, REST = 50, 10.0
+WORKERS = os.cpu_count() or 1
+
+
+def each(ends: list[float]) -> float:
+    """Milliseconds a trial, by the times at which trials ended."""
+    return 1000 * (ends[-1] - ends[WARM_UP]) / (len(ends) - 1 - WARM_UP)
+
+
+def tombola(count: int) -> dict[str, float]:
+    from orchestrator.on_ray import OnRay
+    from orchestrator.plan import make_plan, take_inventory
+    from orchestrator.trial_actor import TrialActor
+    from orchestrator.work import Work
+    from search_spaces.sweep import Sweep
+    from search_spaces.trial import Trial
+    from workers.points import Points
+    from workers.reports import Report, TrialEnded, TrialStarted
+    from workers.store import open_store
+
+    class Idle(TrialActor):
+        def perform(self, trial: Trial, points: Points) -> None:
+            self.say(TrialStarted(trial.id))
+            self.say(TrialEnded(trial.id, "done"))
+
+    ends: dict[str, float] = {}
+
+    def listen(report: Report) -> None:
+        if isinstance(report, TrialEnded):
+            ends[report.trial_id] = time.perf_counter()
+
+    axes = {"models": ["linear_autoencoder"], "datasets": ["digits"], "methods": ["dense"]}
+    trials = Sweep.model_validate({"name": "idle", **axes, "seeds": count, "epochs": 1}).trials()
+    with tempfile.TemporaryDirectory() as folder, OnRay(None, Idle) as executor:
+        store, plan = open_store(folder), make_plan(trials)
+        work = Work(plan, {trial.id for trial in trials}, take_inventory(plan, store))
+        time.sleep(REST)
+        executor.run(work, store, listen, lambda: False)
+    assert len(ends) == count
+    return {"ms": each(list(ends.values())), "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def ray_tune(count: int) -> dict[str, float]:
+    import ray
+    from ray import tune
+
+    class Idle(tune.Trainable):
+        def setup(self, config: dict[str, int]) -> None:
+            pass
+
+        def reset_config(self, new_config: dict[str, int]) -> bool:
+            return True
+
+        def step(self) -> dict[str, object]:
+            return {"done": True}
+
+        def save_checkpoint(self, folder: str) -> None:
+            pass
+
+    class Times(tune.Callback):
+        def on_trial_complete(self, **info: object) -> None:
+            ends.append(time.perf_counter())
+
+    ends: list[float] = []
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    time.sleep(REST)
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = tune.Tuner(
+            tune.with_resources(Idle, {"cpu": 1}),
+            param_space={"seed": tune.grid_search(list(range(count)))},
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=WORKERS),
+            run_config=tune.RunConfig(storage_path=folder, name="idle", callbacks=[Times()], verbose=0),
+        )
+        results = tuner.fit()
+        assert len(results) == count
+        assert not results.errors
+        states = Path(folder, "idle").glob("experiment_state*.json")
+        size = sum(path.stat().st_size for path in states) / 1e6
+    ray.shutdown()
+    return {"ms": each(ends), "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "state_mb": size}
+
+
+SIDES: dict[str, Callable[[int], dict[str, float]]] = {"tombola": tombola, "ray tune": ray_tune}
+
+
+def measured(side: str, count: int) -> dict[str, float]:
+    """One measurement, in a process of its own."""
+    run = subprocess.run([sys.executable, __file__, side, str(count)], capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(run.stderr)
+    figures: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
+    return figures
+
+
+def main() -> None:
+    found: dict[tuple[str, int], list[dict[str, float]]] = {case: [] for case in [*CASES, ("tombola", 10_000)]}
+    for _ in range(ROUNDS):
+        for side, count in CASES:
+            found[side, count].append(measured(side, count))
+    found["tombola", 10_000].append(measured("tombola", 10_000))
+    table = Table("trials", "by", "ms a trial", "lowest to highest", "driver MB", "state file MB", box=None)
+    for (side, count), figures in found.items():
+        ms = [each["ms"] for each in figures]
+        state = f"{figures[0]['state_mb']:.2f}" if "state_mb" in figures[0] else ""
+        mb = statistics.median(each["mb"] for each in figures)
+        spread = f"{min(ms):.2f} to {max(ms):.2f}"
+        table.add_row(f"{count:,}", side, f"{statistics.median(ms):.2f}", spread, f"{mb:.0f}", state)
+    console = Console(width=100, highlight=False)
+    console.print(table)
+    ours, theirs = (statistics.median(each["ms"] for each in found[case]) for case in (CASES[0], CASES[-1]))
+    console.print(f"a trial by Ray Tune (800) takes {theirs / ours:.1f} times as long as one by tombola (1,000)")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        print(json.dumps(SIDES[sys.argv[1]](int(sys.argv[2]))))
+    else:
+        main()
