@@ -1,8 +1,8 @@
 """What the driver costs: trials that do nothing, run by the real driver and beside it by plain Ray Tune.
 
 Start-up is left out: Ray has 10 seconds to come to rest, since its services load their modules long after it says that
-it is there, and the first 50 trials, while workers start, are not counted. Memory is the peak of the driver process, which
-plans the sweep too. Each measurement is a process of its own; the two sides take turns.
+it is there, and the first 50 trials, while workers start, are not counted. Memory is the peak of the driver process,
+which plans the sweep too. Each measurement is a process of its own; the two sides take turns.
 
 Goals: at most 2 ms a trial; under 250 MB at 1,000 trials, and no more than linear beyond.
 """

@@ -228,7 +228,7 @@ def _environment(folder: str) -> dict[str, Any]:
 
 def _is_running(name: str) -> SubmitError:
     return SubmitError(
-        f"the sweep is being run already, as job {name}; changes to its file count when it is submitted again after that"
+        f"the sweep is being run already, as job {name}; changes to its file count when it is submitted after that"
     )
 
 

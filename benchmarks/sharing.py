@@ -1,0 +1,269 @@
+"""What sharing saves in a small real sweep, and whether independent trials keep all cores busy.
+
+One sweep (IMP, one-shot and two controls, at the 6 sparsities of 6 rounds, from 2 seeds) is run three ways, each in an
+empty store or empty stores, by the same worker code with one torch thread a trial, as many at once as there are cores:
+
+- shared: by tombola on Ray;
+- chained: in plain Ray Tune, trials that differ only in sparsity one after the other in one store, as a search does
+  that logs all its levels;
+- alone: in plain Ray Tune, every trial in a store of its own.
+
+Tune has it as good as can be: longest trials first, actors reused, images decoded once and read in place. Epochs are
+counted in the ledgers and must be those of the plan. Start-up is the time until the first trial has started, wall time
+the time from then until the last has ended; the CPU time of all processes holds that of Ray's own and of start-up too.
+
+Then dense trainings from many seeds, which have nothing to share, run on workers that are ready, beside the least time
+that they can take: the CPU seconds of their training, spread over all cores. Goal: 1.1 of that. What others used of the
+machine meanwhile is said, since it counts against us.
+
+Each measurement is a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.on_ray import OnRay
+from orchestrator.plan import Plan, make_plan, take_inventory
+from orchestrator.work import Work
+from search_spaces.canonical import canonical_json
+from search_spaces.sweep import Sweep
+from search_spaces.trial import Trial
+from workers import data
+from workers.ledger import Ledger
+from workers.objects import Objects
+from workers.reports import Report, TrialEnded, TrialStarted
+from workers.store import Store, open_store
+
+os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+
+CORES = len(os.sched_getaffinity(0))
+REST = 10.0
+"""Seconds that Ray has to come to rest: its services load their modules long after it says that it is there."""
+
+MODEL = {"name": "linear_autoencoder", "width": 64, "latent": 16}
+SWEEP: dict[str, Any] = {
+    "name": "sharing",
+    "models": [MODEL],
+    "datasets": ["digits"],
+    "methods": ["imp", "one_shot", "reinit", "shuffle_layer"],
+    "sparsities": {"rounds": 6},
+    "seeds": 2,
+    "epochs": 5,
+    "rewind": 1,
+}
+DENSE: dict[str, Any] = {
+    "name": "busy",
+    "models": [MODEL],
+    "datasets": ["digits"],
+    "methods": ["dense"],
+    "seeds": 8 * CORES,
+    "epochs": 20,
+}
+
+Figures = dict[str, float]
+
+
+class Meter:
+    """CPU seconds since it was made, of this process and all below it, and of all others on the machine."""
+
+    def __init__(self) -> None:
+        self._ours, self._machine, self.began = _ours(), _machine(), time.time()
+        self.figures: Figures = {}
+
+    def read(self) -> None:
+        """To be called while all processes are there: what those that are gone have used is not seen."""
+        cpu, seconds = _ours() - self._ours, time.time() - self.began
+        self.figures = {"cpu": cpu, "others": (_machine() - self._machine - cpu) / seconds / CORES}
+
+
+def timed(meter: Meter, first: float, last: float) -> Figures:
+    """Start-up until the first trial started, and wall time from then until the last trial ended."""
+    return {"startup": first - meter.began, "wall": last - first, **meter.figures}
+
+
+def _machine() -> float:
+    """CPU seconds that the machine has spent, those that its host took away included."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def _ours() -> float:
+    """CPU seconds of this process and of all that descend from it."""
+    parents: dict[int, int] = {}
+    ticks: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        pid = int(path.parent.name)
+        parents[pid], ticks[pid] = int(fields[1]), sum(map(int, fields[11:15]))
+
+    def is_ours(pid: int) -> bool:
+        return pid == os.getpid() or (pid in parents and is_ours(parents[pid]))
+
+    return sum(ticks[pid] for pid in ticks if is_ours(pid)) / os.sysconf("SC_CLK_TCK")
+
+
+def trained(stores: Iterable[Store]) -> Figures:
+    """Epochs in the ledgers of `stores`, and the CPU seconds that they took."""
+    records = [record for store in stores for record in Ledger(Objects(store)).all()]
+    epochs = [epoch for record in records for epoch in record.epochs]
+    return {"epochs": len(epochs), "training": sum(epoch.cpu_seconds for epoch in epochs)}
+
+
+def chains(plan: Plan) -> list[list[Trial]]:
+    """Trials that differ only in sparsity, sparsest last."""
+    found: dict[str, list[Trial]] = {}
+    for planned in plan.trials:
+        found.setdefault(canonical_json(planned.trial.model_dump(exclude={"sparsity"})), []).append(planned.trial)
+    return [sorted(chain, key=lambda trial: trial.sparsity) for chain in found.values()]
+
+
+def tombola(trials: tuple[Trial, ...], folder: str, executor: OnRay) -> Figures:
+    store, plan = open_store(folder), make_plan(trials)
+    work = Work(plan, {trial.id for trial in trials}, take_inventory(plan, store))
+    statuses: dict[str, str] = {}
+    times: list[float] = []
+
+    def listen(report: Report) -> None:
+        if isinstance(report, TrialStarted | TrialEnded):
+            times.append(time.time())
+        if isinstance(report, TrialEnded):
+            statuses[report.trial_id] = report.status
+            meter.read()
+
+    meter = Meter()
+    executor.run(work, store, listen, lambda: False)
+    assert list(statuses.values()) == ["done"] * len(trials)
+    return {**timed(meter, times[0], times[-1]), **trained([store])}
+
+
+def ray_tune(groups: list[list[Trial]], folder: str) -> Figures:
+    """Every group is a trial of Tune, with a store of its own."""
+    import ray
+    from ray import tune
+
+    class Group(tune.Trainable):
+        def setup(self, config: dict[str, int], images: data.Split) -> None:
+            self.number, self.images = config["group"], images
+
+        def reset_config(self, new_config: dict[str, int]) -> bool:
+            self.number = new_config["group"]
+            return True
+
+        def step(self) -> dict[str, Any]:
+            from workers.trial import run_trial
+
+            began, store = time.time(), open_store(f"{folder}/{self.number}")
+            statuses = [run_trial(trial, store, load=lambda _: self.images) for trial in groups[self.number]]
+            assert statuses == ["done"] * len(statuses)
+            return {"done": True, "began": began, "ended": time.time()}
+
+        def save_checkpoint(self, folder: str) -> None:
+            pass
+
+    class Times(tune.Callback):
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            times.append((trial.last_result["began"], trial.last_result["ended"]))
+            meter.read()
+
+    times: list[tuple[float, float]] = []
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    time.sleep(REST)
+    trainable = tune.with_parameters(Group, images=data.load(groups[0][0].dataset))
+    meter = Meter()
+    results = tune.Tuner(
+        tune.with_resources(trainable, {"cpu": 1}),
+        param_space={"group": tune.grid_search(list(range(len(groups))))},
+        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=CORES),
+        run_config=tune.RunConfig(storage_path=folder, name="tune", callbacks=[Times()], verbose=0),
+    ).fit()
+    assert len(times) == len(groups)
+    assert not results.errors
+    ray.shutdown()
+    begins, ends = zip(*times, strict=True)
+    return {**timed(meter, min(begins), max(ends)), **trained(open_store(f"{folder}/{number}") for number in range(len(groups)))}
+
+
+def shared(folder: str) -> Figures:
+    with OnRay() as executor:
+        time.sleep(REST)
+        return tombola(Sweep.model_validate(SWEEP).trials(), folder, executor)
+
+
+def chained(folder: str) -> Figures:
+    return ray_tune(chains(make_plan(Sweep.model_validate(SWEEP).trials())), folder)
+
+
+def alone(folder: str) -> Figures:
+    plan = make_plan(Sweep.model_validate(SWEEP).trials())
+    return ray_tune([[planned.trial] for planned in plan.trials], folder)
+
+
+def busy(folder: str) -> Figures:
+    with OnRay() as executor:
+        time.sleep(REST)
+        # Enough short ones that every worker gets some: they load torch and the images.
+        tombola(Sweep.model_validate(DENSE | {"epochs": 1}).trials(), f"{folder}/warm-up", executor)
+        return tombola(Sweep.model_validate(DENSE).trials(), f"{folder}/busy", executor)
+
+
+WAYS: dict[str, Callable[[str], Figures]] = {"shared": shared, "chained": chained, "alone": alone, "busy": busy}
+
+
+def measured(way: str) -> Figures:
+    """One measurement, in a process of its own."""
+    run = subprocess.run([sys.executable, __file__, way], capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(run.stderr)
+    figures: Figures = json.loads(run.stdout.splitlines()[-1])
+    return figures
+
+
+def main() -> None:
+    plan = make_plan(Sweep.model_validate(SWEEP).trials())
+    planned = {"shared": plan.epochs, "chained": plan.epochs_chained, "alone": plan.epochs_alone}
+    found = {way: measured(way) for way in planned}
+    for way, epochs in planned.items():
+        assert found[way]["epochs"] == epochs, f"{way}: {found[way]['epochs']} epochs trained, {epochs} planned"
+    columns = {"epochs": 0, "wall": 1, "training": 1, "cpu": 1}
+    heads = ["epochs", "wall s", "CPU s of epochs", "CPU s of all"]
+    table = Table(f"{len(plan.trials)} trials", *(head for each in heads for head in (each, "of shared")), box=None)
+    table.add_column("start-up s", justify="right")
+    table.add_column("others' use of the cores", justify="right")
+    for way, figures in found.items():
+        cells = []
+        for column, digits in columns.items():
+            cells += [f"{figures[column]:,.{digits}f}", f"{figures[column] / found['shared'][column]:.2f}"]
+        table.add_row(way, *cells, f"{figures['startup']:.1f}", f"{figures['others']:.0%}")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console = Console(width=140, highlight=False)
+    console.print(table)
+    figures = measured("busy")
+    wall, least = figures["startup"] + figures["wall"], figures["training"] / CORES
+    console.print(
+        f"{DENSE['seeds']} dense trainings on {CORES} cores: {wall:.1f} s, {wall / least:.3f} of the {least:.1f} s "
+        f"that they take at least (goal: 1.1); others used {figures['others']:.0%} of the cores meanwhile"
+    )
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(WAYS[sys.argv[1]](folder)))
+    else:
+        main()
