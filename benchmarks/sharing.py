@@ -195,7 +195,10 @@ def ray_tune(groups: list[list[Trial]], folder: str) -> Figures:
     assert not results.errors
     ray.shutdown()
     begins, ends = zip(*times, strict=True)
-    return {**timed(meter, min(begins), max(ends)), **trained(open_store(f"{folder}/{number}") for number in range(len(groups)))}
+    return {
+        **timed(meter, min(begins), max(ends)),
+        **trained(open_store(f"{folder}/{number}") for number in range(len(groups))),
+    }
 
 
 def shared(folder: str) -> Figures:

@@ -54,13 +54,8 @@ def _check_reachable(address: str) -> None:
         return
     if "://" in address or not host or not port.isdecimal():
         raise ClusterError(f"--address {address}: is neither auto nor HOST:PORT of a cluster's head, such as head:6379")
-    check_answers(address, host, int(port))
-
-
-def check_answers(address: str, host: str, port: int) -> None:
-    """Raise ClusterError, naming `address`, if nothing listens at `port` of `host`."""
     try:
-        socket.create_connection((host, port), timeout=10).close()
+        socket.create_connection((host, int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(f"--address {address}: no Ray cluster can be reached there: {error}") from error
 

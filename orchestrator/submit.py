@@ -41,6 +41,9 @@ DRIVER_CODES = (1, 2, 3, INTERRUPTED_CODE)
 REST = 3.0
 """Seconds after which Ray, which looks at a job once a second, does not take the next of the same id for it."""
 
+STARTING = 60.0
+"""Seconds that a cluster which has just started may take until it has somebody to run a job."""
+
 STOPPING = 60
 """Seconds that a job which is stopped may take to finish its epochs; Ray's own measure is 3."""
 
@@ -143,8 +146,9 @@ class JobServer:
     def __init__(self, address: str) -> None:
         self._address = address
         _check_reachable(address)
-        for name in ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        # Importing Ray's client sets the level of each of these; none of them has anything to say to a user.
+        for logger in ("ray", "ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
+            logging.getLogger(logger).setLevel(logging.ERROR)
         for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
             os.environ.pop(variable, None)  # Ray heeds them rather than the address it is given
         with self._errors_told():
@@ -158,13 +162,24 @@ class JobServer:
                 raise _is_running(name)
             try:
                 shown = 0 if earlier is None else self._forget(name)
-                self._client.submit_job(entrypoint=command, submission_id=name, runtime_env=_environment(folder))
+                self._submit(name, command, folder)
             except RuntimeError:
                 other = self._find(name)
                 if other is not None and not other.status.is_terminal():
                     raise _is_running(name) from None  # submitted by somebody else in between
                 raise
         return shown
+
+    def _submit(self, name: str, command: str, folder: str) -> None:
+        deadline = time.monotonic() + STARTING
+        while True:
+            try:
+                self._client.submit_job(entrypoint=command, submission_id=name, runtime_env=_environment(folder))
+                return
+            except RuntimeError as error:
+                if "No available agent" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(1)
 
     def follow(self, name: str, shown: int) -> JobDetails:
         """Print the log of a job from its character `shown` on, until the job has ended."""
@@ -173,8 +188,8 @@ class JobServer:
             return self._client.get_job_info(name)
 
     async def _print_log(self, name: str, shown: int) -> None:
-        # A connection need not last as long as a sweep. Each starts with the whole log again, and the last one is made
-        # when the job has ended, so that no line is missing.
+        # A connection need not last as long as a sweep. Each starts with the whole log again, and if the last one broke
+        # there is another when the job has ended.
         ended = False
         while not ended:
             ended = self._client.get_job_status(name).is_terminal()
@@ -184,6 +199,7 @@ class JobServer:
                     print(text[max(shown - passed, 0) :], end="", flush=True)
                     passed += len(text)
                     shown = max(shown, passed)
+                ended = ended or self._client.get_job_status(name).is_terminal()
             except (RuntimeError, OSError, aiohttp.ClientError):
                 await asyncio.sleep(1)
 
