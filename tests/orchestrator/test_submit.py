@@ -47,13 +47,20 @@ builders["travelled"] = linear_autoencoder
 @pytest.fixture(scope="module")
 def dashboard() -> Iterator[str]:
     """The address of a cluster that has tombola installed, but none of the tests' own modules."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with socket.socket() as free, socket.socket() as another:
+        for each in (free, another):
+            each.bind(("127.0.0.1", 0))
+        port, agent_port = free.getsockname()[1], another.getsockname()[1]
     before = os.environ["PATH"]
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": True, "dashboard_port": port}
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 1,
+            "include_dashboard": True,
+            "dashboard_port": port,
+            "dashboard_agent_listen_port": agent_port,  # that of another cluster on this machine may be the default
+        },
     )
     os.environ["PATH"] = before
     yield f"http://127.0.0.1:{port}"
@@ -105,9 +112,10 @@ def submitted(home: Path, address: str, store: str | Path, **environment: str) -
     return process.returncode, out, err
 
 
-def wait_for(happened: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
+def wait_for(happened: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+    deadline = time.monotonic() + 180
     while not happened():
+        assert process is None or process.poll() is None, f"it ended before that: {process.communicate()}"
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
@@ -143,7 +151,7 @@ def test_a_running_sweep_is_submitted_once_outlives_its_watcher_and_stops_in_pea
     write(home, name="long", epochs=100_000, rewind=0)
     name = job_name("long", str(store))
     watcher = start(home, dashboard, store)
-    wait_for(lambda: running(open_store(str(store))))
+    wait_for(lambda: running(open_store(str(store))), watcher)
 
     code, out, err = submitted(home, dashboard, store)
     assert (code, out) == (2, "")
