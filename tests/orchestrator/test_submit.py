@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -51,20 +52,16 @@ def dashboard() -> Iterator[str]:
         for each in (free, another):
             each.bind(("127.0.0.1", 0))
         port, agent_port = free.getsockname()[1], another.getsockname()[1]
-    before = os.environ["PATH"]
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 1,
-            "include_dashboard": True,
-            "dashboard_port": port,
-            "dashboard_agent_listen_port": agent_port,  # that of another cluster on this machine may be the default
-        },
-    )
-    os.environ["PATH"] = before
-    yield f"http://127.0.0.1:{port}"
-    cluster.shutdown()
+    # Ray starts a job's driver on the newest of the clusters on a machine that have one temporary folder.
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        ports = {"dashboard_port": port, "dashboard_agent_listen_port": agent_port}  # another cluster has the default
+        head = {"num_cpus": 1, "include_dashboard": True, "temp_dir": folder, **ports}
+        before = os.environ["PATH"]
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        os.environ["PATH"] = before
+        yield f"http://127.0.0.1:{port}"
+        cluster.shutdown()
 
 
 @pytest.fixture
