@@ -52,7 +52,7 @@ def dashboard() -> Iterator[str]:
         for each in (free, another):
             each.bind(("127.0.0.1", 0))
         port, agent_port = free.getsockname()[1], another.getsockname()[1]
-    # Ray starts a job's driver on the newest of the clusters on a machine that have one temporary folder.
+    # Where several clusters share a machine, Ray lets a job's driver join the one that is noted in the temporary folder.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
         ports = {"dashboard_port": port, "dashboard_agent_listen_port": agent_port}  # another cluster has the default
         head = {"num_cpus": 1, "include_dashboard": True, "temp_dir": folder, **ports}
@@ -60,6 +60,7 @@ def dashboard() -> Iterator[str]:
         os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
         cluster = Cluster(initialize_head=True, head_node_args=head)
         os.environ["PATH"] = before
+        Path(folder, "ray_current_cluster").write_text(cluster.address)  # as `ray start` does
         yield f"http://127.0.0.1:{port}"
         cluster.shutdown()
 
