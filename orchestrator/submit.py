@@ -235,7 +235,8 @@ def _check_reachable(address: str) -> None:
     except urllib.error.HTTPError as error:
         error.close()  # it answers; what it has to say is told to Ray's client too
     except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
-        raise SubmitError(f"--address {address}: no job server can be reached there: {_gist(str(error))}") from error
+        reason = getattr(error, "reason", error)
+        raise SubmitError(f"--address {address}: no job server can be reached there: {_gist(str(reason))}") from error
 
 
 def _environment(folder: str) -> dict[str, Any]:

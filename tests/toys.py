@@ -66,7 +66,7 @@ def _faulty(spec: Faulty, image: tuple[int, int, int], precision: str) -> Autoen
 class CountedDigits(DatasetSpec):
     """Toy digits that leave a line in the file `log` each time they are decoded."""
 
-    name: Literal["counted_digits"] = "counted_digits"
+    name: Literal["toy_counted_digits"] = "toy_counted_digits"
     log: str
 
 
@@ -100,7 +100,7 @@ def _greedy(spec: Greedy, image: tuple[int, int, int], precision: str) -> Autoen
 
 
 sources["toy_digits"] = _ToySource()
-sources["counted_digits"] = _CountedSource()
+sources["toy_counted_digits"] = _CountedSource()
 builders["faulty"] = _faulty
 builders["greedy"] = _greedy
 

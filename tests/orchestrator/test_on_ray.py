@@ -101,7 +101,7 @@ def test_ray_gives_what_one_process_gives_and_the_driver_imports_no_torch(tmp_pa
 
 def test_a_data_set_is_decoded_once_for_all_actors(cluster: Cluster, tmp_path: Path, store: Path) -> None:
     sweep = write(
-        tmp_path / "sweep.yaml", datasets=[{"name": "counted_digits", "log": str(tmp_path / "loads")}], seeds=4
+        tmp_path / "sweep.yaml", datasets=[{"name": "toy_counted_digits", "log": str(tmp_path / "loads")}], seeds=4
     )
     ran = tombola("run", sweep, "--store", store, "--address", cluster.address)
     assert ran.returncode == 0, ran.stderr

@@ -52,7 +52,7 @@ def dashboard() -> Iterator[str]:
         for each in (free, another):
             each.bind(("127.0.0.1", 0))
         port, agent_port = free.getsockname()[1], another.getsockname()[1]
-    # Where several clusters share a machine, Ray lets a job's driver join the one that is noted in the temporary folder.
+    # Where clusters share a machine, Ray lets a job's driver join the one that is noted in the temporary folder.
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp", ignore_cleanup_errors=True) as folder:
         ports = {"dashboard_port": port, "dashboard_agent_listen_port": agent_port}  # another cluster has the default
         head = {"num_cpus": 1, "include_dashboard": True, "temp_dir": folder, **ports}
