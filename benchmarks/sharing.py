@@ -27,6 +27,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -76,22 +77,36 @@ DENSE: dict[str, Any] = {
 Figures = dict[str, float]
 
 
-class Meter:
-    """CPU seconds since it was made, of this process and all below it, and of all others on the machine."""
+class Meter(threading.Thread):
+    """CPU seconds since it was made, of this process and all below it, and of all others on the machine.
+
+    It looks every second, since nothing tells what a process has used once it is gone.
+    """
 
     def __init__(self) -> None:
-        self._ours, self._machine, self.began = _ours(), _machine(), time.time()
-        self.figures: Figures = {}
+        super().__init__(daemon=True)
+        self._before = self._seen = _ours()
+        self._machine, self.began = _machine(), time.time()
+        self._over = threading.Event()
+        self.start()
 
-    def read(self) -> None:
-        """To be called while all processes are there: what those that are gone have used is not seen."""
-        cpu, seconds = _ours() - self._ours, time.time() - self.began
-        self.figures = {"cpu": cpu, "others": (_machine() - self._machine - cpu) / seconds / CORES}
+    def run(self) -> None:
+        while not self._over.wait(1):
+            self._seen = self._seen | _ours()
+
+    def stop(self) -> Figures:
+        """To be called once the last trial has ended."""
+        self._over.set()
+        self.join()
+        seen = self._seen | _ours()
+        cpu = sum(seconds - self._before.get(process, 0) for process, seconds in seen.items())
+        others = (_machine() - self._machine - cpu) / (time.time() - self.began) / CORES
+        return {"cpu": cpu, "others": others}
 
 
 def timed(meter: Meter, first: float, last: float) -> Figures:
     """Start-up until the first trial started, and wall time from then until the last trial ended."""
-    return {"startup": first - meter.began, "wall": last - first, **meter.figures}
+    return {"startup": first - meter.began, "wall": last - first, **meter.stop()}
 
 
 def _machine() -> float:
@@ -100,22 +115,24 @@ def _machine() -> float:
     return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def _ours() -> float:
-    """CPU seconds of this process and of all that descend from it."""
+def _ours() -> dict[tuple[int, int], float]:
+    """CPU seconds of this process and of all that descend from it, by number and time of birth."""
     parents: dict[int, int] = {}
-    ticks: dict[int, int] = {}
+    births: dict[int, int] = {}
+    seconds: dict[int, float] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         pid = int(path.parent.name)
-        parents[pid], ticks[pid] = int(fields[1]), sum(map(int, fields[11:15]))
+        parents[pid], births[pid] = int(fields[1]), int(fields[19])
+        seconds[pid] = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
     def is_ours(pid: int) -> bool:
         return pid == os.getpid() or (pid in parents and is_ours(parents[pid]))
 
-    return sum(ticks[pid] for pid in ticks if is_ours(pid)) / os.sysconf("SC_CLK_TCK")
+    return {(pid, births[pid]): seconds[pid] for pid in seconds if is_ours(pid)}
 
 
 def trained(stores: Iterable[Store]) -> Figures:
@@ -144,7 +161,6 @@ def tombola(trials: tuple[Trial, ...], folder: str, executor: OnRay) -> Figures:
             times.append(time.time())
         if isinstance(report, TrialEnded):
             statuses[report.trial_id] = report.status
-            meter.read()
 
     meter = Meter()
     executor.run(work, store, listen, lambda: False)
@@ -179,7 +195,6 @@ def ray_tune(groups: list[list[Trial]], folder: str) -> Figures:
     class Times(tune.Callback):
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             times.append((trial.last_result["began"], trial.last_result["ended"]))
-            meter.read()
 
     times: list[tuple[float, float]] = []
     ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -194,12 +209,10 @@ def ray_tune(groups: list[list[Trial]], folder: str) -> Figures:
     ).fit()
     assert len(times) == len(groups)
     assert not results.errors
-    ray.shutdown()
     begins, ends = zip(*times, strict=True)
-    return {
-        **timed(meter, min(begins), max(ends)),
-        **trained(open_store(f"{folder}/{number}") for number in range(len(groups))),
-    }
+    figures = timed(meter, min(begins), max(ends))
+    ray.shutdown()
+    return {**figures, **trained(open_store(f"{folder}/{number}") for number in range(len(groups)))}
 
 
 def shared(folder: str) -> Figures:
