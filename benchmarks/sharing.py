@@ -234,7 +234,7 @@ def busy(folder: str) -> Figures:
     with OnRay() as executor:
         time.sleep(REST)
         # Enough short trainings from other seeds that every worker gets some: they load torch and the images. They are
-        # in the same store, as the workers of an executor keep to its first one.
+        # in the same store: another would get workers of its own.
         others = DENSE | {"epochs": 1, "seeds": list(range(1000, 1000 + DENSE["seeds"]))}
         before = tombola(Sweep.model_validate(others).trials(), folder, executor)
         figures = tombola(Sweep.model_validate(DENSE).trials(), folder, executor)

@@ -50,6 +50,7 @@ class Driver:
         self._work, self._pool, self._store = work, pool, store
         self._listen, self._stop = listen, stop
         self._shapes = {planned.trial.id: planned.trial.resources for planned in work.trials}
+        self._distinct_shapes = set(self._shapes.values())
         self._committed = set(work.inventory.held)
         needs = {trial_id: work.needs(trial_id) for trial_id in self._shapes}
         self._schedule = Schedule(needs, self._committed, self._shapes)
@@ -97,9 +98,8 @@ class Driver:
     def _allotment(self) -> Counter[Resources]:
         """How many workers of each shape there is work for, in plan order as far as the machines have room."""
         wanted = Counter(self._shapes[trial_id] for trial_id in {**self._busy, **self._alone})
-        shapes = set(self._shapes.values())
-        if len(shapes) == 1:
-            (shape,) = shapes
+        if len(self._distinct_shapes) == 1:
+            (shape,) = self._distinct_shapes
             wanted[shape] += self._schedule.ready(shape)
             return wanted
         cpus, gpus = self._pool.capacity

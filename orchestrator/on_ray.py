@@ -53,6 +53,9 @@ class OnRay:
         Driver(work, pool, store, listen, stop).run()
 
     def _workers(self, store: Store) -> Pool:
+        if self._pool is not None and self._pool.store.uri != store.uri:
+            self._pool.close()  # its actors write to another store
+            self._pool = None
         if self._pool is None:
             self._pool = Pool(store, self._actor_class)
             self._open.callback(self._pool.close)

@@ -67,7 +67,7 @@ class Pool:
     """Trial actors that work on one store. `witness` names an object there, by which an actor tells that store."""
 
     def __init__(self, store: Store, actor_class: type[TrialActor] = TrialActor) -> None:
-        self._store = store
+        self.store = store
         self.witness: str | None = None
         make: Any = ray.remote
         self._class: Any = make(concurrency_groups={"messages": 1, "control": 1})(actor_class)
@@ -168,7 +168,7 @@ class Pool:
             self.let_go(worker)
 
     def _add(self, resources: Resources) -> None:
-        actor = self._class.options(num_cpus=resources.cpus, num_gpus=resources.gpus).remote(self._store.uri)
+        actor = self._class.options(num_cpus=resources.cpus, num_gpus=resources.gpus).remote(self.store.uri)
         stream = actor.messages.remote()
         self._workers[stream] = Worker(next(self._numbers), resources, actor, stream)
 

@@ -1,3 +1,5 @@
+"""The cluster files: what Ray's own schema says of them, and what it does not see."""
+
 from __future__ import annotations
 
 import re
