@@ -19,6 +19,7 @@ import yaml
 from ray.cluster_utils import Cluster
 
 from orchestrator import results
+from orchestrator.on_ray import OnRay
 from orchestrator.plan import make_plan
 from search_spaces import load_sweep
 from tests.toys import TOY_MODELS, toy_sweep
@@ -255,3 +256,10 @@ def test_machines_lost_and_added_and_a_killed_driver_change_no_result(tmp_path: 
     assert masks(store) == masks(tmp_path / "undisturbed")
     assert len(set(trained(store))) == len(trained(store)), "no committed epoch is trained twice"
     assert trained(store) == trained(tmp_path / "undisturbed")
+
+
+def test_an_executor_that_is_given_another_store_has_workers_of_their_own_for_it(tmp_path: Path) -> None:
+    executor = OnRay()
+    first, second = (open_store(str(tmp_path / name)) for name in ("first", "second"))
+    assert executor._workers(first).store is executor._workers(first).store is first
+    assert executor._workers(second).store is second
