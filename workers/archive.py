@@ -65,9 +65,9 @@ class Archive:
             self.ledger.enter(point.record)
 
     def drop_checkpoints(self, line: str, before: int) -> None:
-        """Remove the points that only guarded against preemption, up to epoch `before`."""
+        """Remove the points before epoch `before` that only guarded against preemption, or were gone on from."""
         for epoch in self.held(line).checkpoint:
-            if epoch <= before:
+            if epoch < before:
                 self.store.delete(names.state(line, epoch, CHECKPOINT))
 
     def segment(self, state: State) -> SegmentRecord | None:

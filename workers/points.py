@@ -20,22 +20,18 @@ Points = Mapping[str, Mapping[int, str]]
 
 
 def points(stages: Iterable[Stage]) -> dict[str, dict[int, str]]:
-    """The points that a set of stages needs.
-
-    The last point of a line keeps its weights alone, unless another line starts there with its moments.
-    """
-    wanted: defaultdict[str, dict[int, str]] = defaultdict(dict)
+    """The points that a set of stages needs: with moments where another line starts, otherwise weights alone."""
+    wanted: defaultdict[str, set[int]] = defaultdict(set)
     origins = set()
     for stage in stages:
         if isinstance(stage, Train):
             assert stage.line.origin is not None
-            wanted[stage.line.key][stage.to] = FULL
+            wanted[stage.line.key].add(stage.to)
             origins.add(stage.line.origin.key)
-    for line, epochs in wanted.items():
-        last = max(epochs)
-        if f"{line}@{last}" not in origins:
-            epochs[last] = WEIGHTS
-    return dict(wanted)
+    return {
+        line: {epoch: FULL if f"{line}@{epoch}" in origins else WEIGHTS for epoch in sorted(epochs)}
+        for line, epochs in wanted.items()
+    }
 
 
 @dataclass
@@ -74,14 +70,14 @@ class Segment:
 def missing_segments(start: int, wanted: Mapping[int, str], held: Held) -> list[Segment]:
     """The segments that a line starting at epoch `start` still lacks, in order.
 
-    Each goes on from the latest point before its end that holds moments. Of a point whose moments were not kept
-    the epochs before it are trained again if somebody now wants to go on from it.
+    Each goes on from the latest point before its end that holds moments: where a segment follows, the one before it
+    leaves a checkpoint. Of a point whose moments were not kept the epochs before it are trained again if somebody
+    now wants to go on from it.
     """
     ready = {start} | held.full | held.checkpoint
     segments = []
     for epoch, kept in sorted(wanted.items()):
         if not held.has(epoch, kept):
             segments.append(Segment(max(e for e in ready if e <= epoch), epoch, kept))
-            if kept == FULL:
-                ready.add(epoch)
+            ready.add(epoch)
     return segments

@@ -21,12 +21,12 @@ from workers.failures import DIVERGED, ERROR, Failure, Failures, StageFailed, su
 from workers.journal import Journal
 from workers.laboratory import Laboratory
 from workers.models import Family, build, initialise, materialise
-from workers.points import CHECKPOINT, FULL, Points, Segment, missing_segments
+from workers.points import CHECKPOINT, FULL, WEIGHTS, Points, Segment, missing_segments
 from workers.pruning import Mask, keep_top, magnitude, shuffle_layers
 from workers.randomness import generator
 from workers.reports import EpochTrained, Listener, StageCommitted
 from workers.snapshot import capture, restore, weights_only
-from workers.stages import DENSE, Evaluate, Initial, MaskKey, Prune, Shuffle, Stage, State, Train
+from workers.stages import DENSE, Evaluate, Initial, Line, MaskKey, Prune, Shuffle, Stage, State, Train
 from workers.store import Store, StoreError
 from workers.training import Diverged, optimizers_of, train
 
@@ -166,9 +166,7 @@ class Workbench(Laboratory):
         if point is None:
             return  # the point was damaged and is gone now: what is missing has to be worked out again
         if segment.begin == segment.end > line.start:
-            self.archive.commit_point(State(line, segment.end), segment.kept, point)
-            self.archive.drop_checkpoints(line.key, before=segment.end)
-            self._listen(StageCommitted(self.trial.id, State(line, segment.end).key))
+            self._commit_end(line, segment, point)
             return
         family = self._new_family()
         optimizers = optimizers_of(family, self.trial.recipe)
@@ -176,9 +174,9 @@ class Workbench(Laboratory):
         mask = None if line.mask == DENSE else self.mask(line.mask)
         journal = Journal(line, segment)
 
-        def commit(epoch: int, kept: str) -> None:
+        def reached(epoch: int, kept: str) -> Point:
             record = journal.cut(epoch, kept, device.describe(self._device))
-            self.archive.commit_point(State(line, epoch), kept, Point(capture(family, optimizers), record))
+            return Point(capture(family, optimizers), record)
 
         epochs = (segment.begin, segment.end)
         for epoch in train(
@@ -192,12 +190,20 @@ class Workbench(Laboratory):
             )
             stop = self._stop()
             if epoch.number < segment.end and (stop or journal.due(self.trial)):
-                commit(epoch.number, CHECKPOINT)
+                self.archive.commit_point(State(line, epoch.number), CHECKPOINT, reached(epoch.number, CHECKPOINT))
                 if stop:
                     raise Interrupted
-        commit(segment.end, segment.kept)
-        self.archive.drop_checkpoints(line.key, before=segment.end)
-        self._listen(StageCommitted(self.trial.id, State(line, segment.end).key))
+        self._commit_end(line, segment, reached(segment.end, segment.kept))
+
+    def _commit_end(self, line: Line, segment: Segment, point: Point) -> None:
+        """Commit the end of a segment. Where its moments are not kept and the line goes on, a checkpoint holds them."""
+        end = State(line, segment.end)
+        goes_on = segment.kept == WEIGHTS and segment.end < max(self._points[line.key])
+        if goes_on:
+            self.archive.commit_point(end, CHECKPOINT, point)
+        self.archive.commit_point(end, segment.kept, point)
+        self.archive.drop_checkpoints(line.key, before=segment.end if goes_on else segment.end + 1)
+        self._listen(StageCommitted(self.trial.id, end.key))
 
     def _prune(self, stage: Prune) -> None:
         family = self.family_at(stage.state)

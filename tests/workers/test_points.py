@@ -13,8 +13,8 @@ def held(**epochs: set[int]) -> Held:
     return Held(**epochs)
 
 
-def test_the_last_point_of_a_line_keeps_weights_alone() -> None:
-    assert points([Train(DENSE_LINE, 2), Train(DENSE_LINE, 10)]) == {"dense": {2: FULL, 10: WEIGHTS}}
+def test_points_that_nothing_starts_from_keep_weights_alone() -> None:
+    assert points([Train(DENSE_LINE, 2), Train(DENSE_LINE, 10)]) == {"dense": {2: WEIGHTS, 10: WEIGHTS}}
 
 
 def test_a_point_that_another_line_starts_from_keeps_its_moments() -> None:
@@ -55,15 +55,14 @@ epochs = st.sets(st.integers(1, 12))
 def test_segments_make_all_that_is_wanted_and_train_nothing_twice(
     wanted: dict[int, str], full: set[int], weights: set[int], checkpoint: set[int]
 ) -> None:
-    if wanted:
-        last = max(wanted)
-        wanted = {epoch: kept if epoch == last else FULL for epoch, kept in wanted.items()}
     store = held(full=set(full), weights=set(weights), checkpoint=set(checkpoint))
     trained: list[int] = []
     for segment in missing_segments(0, wanted, store):
         assert segment.begin in {0} | store.full | store.checkpoint
         trained += range(segment.begin, segment.end)
         store.add(segment.end, segment.kept)
+        if segment.end < max(wanted):
+            store.add(segment.end, CHECKPOINT)
     assert all(store.has(epoch, kept) for epoch, kept in wanted.items())
     assert len(trained) == len(set(trained))
 
