@@ -1,0 +1,20 @@
+"""What turns images into features."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from search_spaces.errors import TombolaError
+
+
+class ExtractorError(TombolaError):
+    """An extractor that cannot be made; the message says why."""
+
+
+class Extractor(Protocol):
+    """A function from images to features, the same for the same images."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features (N, D) in float32 of uint8 images (N, C, H, W) on its device, grey (C = 1) or RGB (C = 3)."""

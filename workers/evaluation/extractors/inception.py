@@ -1,0 +1,57 @@
+"""The Inception network that FID and the Inception Score are defined with."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from workers.evaluation.extractors.state import fitting
+
+Layer = Literal["64", "192", "768", "2048"]
+"""Layers, named for how many channels they have."""
+
+
+class Inception:
+    """The activations of a layer of Inception v3, averaged over space, as torch-fidelity computes them.
+
+    Images are resized to 299 x 299 the way TensorFlow 1 did. FID takes the layer "2048" (Heusel et al. 2017); a lower
+    layer costs less.
+    """
+
+    def __init__(
+        self, state: Mapping[str, Tensor], device: torch.device, layer: Layer = "2048", logits: bool = True
+    ) -> None:
+        """Make the network on `device`; without `logits` it goes no further than the layer.
+
+        Raises:
+            ExtractorError: if `state` is not that of Inception.
+        """
+        # torch-fidelity unpickles the file it is given, code and all; so it is given one written here.
+        file = io.BytesIO()
+        torch.save(dict(state), file)
+        file.seek(0)
+        outputs = [layer, "logits_unbiased"] if logits else [layer]
+        with torch.random.fork_rng(devices=[]), fitting("Inception"):
+            network = FeatureExtractorInceptionV3("inception", outputs, feature_extractor_weights_path=file)
+        self._network = network.to(device, memory_format=torch.channels_last)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Features (N, D) in float32, D as the layer is named, of uint8 images (N, 1 or 3, H, W)."""
+        return self._outputs(images)[0]
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, D) and logits (N, 1008) of one pass; not to be asked of an extractor made without `logits`.
+
+        The logits lack their bias, as in the Inception Score that torch-fidelity and others report.
+        """
+        features, logits = self._outputs(images)
+        return features, logits
+
+    def _outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = self._network(images.expand(-1, 3, -1, -1))
+        return outputs
