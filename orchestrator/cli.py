@@ -17,6 +17,7 @@ from rich.table import Table
 from orchestrator import sweeps
 from orchestrator.access import keep_private
 from orchestrator.budget import Limits
+from orchestrator.downloads import fetch_missing
 from orchestrator.estimate import Estimate, estimate
 from orchestrator.executor import Executor, InProcess
 from orchestrator.explain import explain as explain_trial
@@ -31,6 +32,8 @@ from orchestrator.terminal import say, show_warnings, wide
 from search_spaces import SweepError, load_sweep
 from search_spaces.errors import TombolaError
 from search_spaces.sweep import Sweep
+from search_spaces.trial import Trial
+from workers.choices import Choices
 from workers.presence import running
 from workers.store import Store, open_store
 
@@ -47,6 +50,9 @@ Local = Annotated[bool, typer.Option("--local", help="One trial after the other 
 MaxHours = Annotated[float | None, typer.Option(min=0, metavar="HOURS", help="Stop after so long, to be resumed.")]
 MaxGpuHours = Annotated[
     float | None, typer.Option(min=0, metavar="HOURS", help="Stop once the trials have used so much of GPUs.")
+]
+Download = Annotated[
+    bool, typer.Option("--download", help="Fetch data sets and weights that the sweep names and that are missing.")
 ]
 DEFAULT_STORE = "tombola-store"
 INTERRUPTED_CODE, SPENT_CODE = 130, 3
@@ -67,14 +73,16 @@ def plan(
     sweep_file: SweepFile,
     store: StoreURI = DEFAULT_STORE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    download: Download = False,
 ) -> None:
     """Say what a sweep would train, share, keep and cost, without training."""
-    sweep, planned = _planned(sweep_file)
-    figures = estimate(planned, open_store(store), InProcess())
+    place = open_store(store)
+    asked = _asked(sweep_file, place, download)
+    figures = estimate(_planned(asked), place, InProcess())
     if as_json:
         print(json.dumps(asdict(figures), indent=2))
     else:
-        wide.print(facts_table(_plan_facts(sweep, figures)))
+        wide.print(facts_table(_plan_facts(asked, figures)))
 
 
 @app.command()
@@ -85,9 +93,11 @@ def run(
     local: Local = False,
     max_hours: MaxHours = None,
     max_gpu_hours: MaxGpuHours = None,
+    download: Download = False,
 ) -> None:
     """Run what is missing of a sweep; failed trials stay failed."""
-    _run(sweep_file, open_store(store), Where(address, local), Limits(max_hours, max_gpu_hours), retry=False)
+    place = open_store(store)
+    _run(_asked(sweep_file, place, download), place, Where(address, local), Limits(max_hours, max_gpu_hours))
 
 
 @app.command()
@@ -98,9 +108,12 @@ def resume(
     local: Local = False,
     max_hours: MaxHours = None,
     max_gpu_hours: MaxGpuHours = None,
+    download: Download = False,
 ) -> None:
     """Run what is missing of a sweep, failed trials too; diverged ones stay diverged."""
-    _run(sweep_file, open_store(store), Where(address, local), Limits(max_hours, max_gpu_hours), retry=True)
+    place = open_store(store)
+    asked = _asked(sweep_file, place, download)
+    _run(asked, place, Where(address, local), Limits(max_hours, max_gpu_hours), retry=True)
 
 
 @app.command()
@@ -121,19 +134,20 @@ def submit(
 @app.command()
 def status(sweep_file: SweepFile, store: StoreURI = DEFAULT_STORE) -> None:
     """Say how each trial of a sweep stands, from the store alone."""
-    sweep, place = load_sweep(sweep_file), open_store(store)
-    stands = sweeps.standing(sweep.trials(), place)
+    place = open_store(store)
+    asked = _asked(sweep_file, place)
+    stands = sweeps.standing(asked.trials, place)
     ended = stands.rows.set_index("trial_id")
     alive = running(place)
     table = Table("trial_id", "status", "trial", "error", box=None, header_style="bold")
-    for trial in sweep.trials():
+    for trial in asked.trials:
         if trial.id in ended.index:
             state, error = str(ended.loc[trial.id, "status"]), str(ended.loc[trial.id, "error"])
         else:
             state, error = "running" if trial.id in alive else "missing", ""
         table.add_row(trial.id, state, label(trial), error)
     wide.print(table)
-    say(_summary(sweep, stands))
+    say(_summary(asked.sweep, stands))
 
 
 @app.command()
@@ -146,7 +160,8 @@ def results(
     csv: Annotated[bool, typer.Option("--csv", help="Print all columns as CSV.")] = False,
 ) -> None:
     """Print the trials table of a sweep."""
-    rows = rows_of(open_store(store), load_sweep(sweep_file).trials())
+    place = open_store(store)
+    rows = rows_of(place, _asked(sweep_file, place).trials)
     if where is not None:
         rows = _chosen(rows, where)
     if csv:
@@ -193,12 +208,31 @@ def export(
     say(f"{file}: {label(trial)}, {mask.kept:,} of {mask.size:,} weights kept")
 
 
-def _planned(sweep_file: Path) -> tuple[Sweep, Plan]:
-    sweep = load_sweep(sweep_file)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A sweep, its trials with the distances that they are measured by, and how those were settled."""
+
+    file: Path
+    sweep: Sweep
+    trials: tuple[Trial, ...]
+    choices: Choices
+
+
+def _asked(sweep_file: Path, store: Store, download: bool = False) -> Asked:
+    sweep, choices = load_sweep(sweep_file), Choices(store)
     try:
-        return sweep, make_plan(sweep.trials())
+        if download:
+            fetch_missing(sweep)
+        return Asked(sweep_file, sweep, choices.settle(sweep.trials()), choices)
     except TombolaError as error:
         raise SweepError(f"{sweep_file}: {error}") from error
+
+
+def _planned(asked: Asked) -> Plan:
+    try:
+        return make_plan(asked.trials)
+    except TombolaError as error:
+        raise SweepError(f"{asked.file}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,39 +256,43 @@ class Where:
         return OnRay(self.address)
 
 
-def _run(sweep_file: Path, store: Store, where: Where, limits: Limits, *, retry: bool) -> None:
+def _run(asked: Asked, store: Store, where: Where, limits: Limits, *, retry: bool = False) -> None:
     began = time.monotonic()
-    sweep, planned = _planned(sweep_file)
-    stands = sweeps.standing(sweep.trials(), store)
+    sweep, planned = asked.sweep, _planned(asked)
+    stands = sweeps.standing(asked.trials, store)
     if retry:
-        retried = sweeps.clear_errors(sweep.trials(), list(planned.stages.values()), store)
+        retried = sweeps.clear_errors(asked.trials, list(planned.stages.values()), store)
         left = take_inventory(planned, store).missing
         say(f"found {_summary(sweep, stands)}; {retried} failed trials are tried again, {left} epochs are left")
-        stands = sweeps.standing(sweep.trials(), store) if retried else stands
+        stands = sweeps.standing(asked.trials, store) if retried else stands
     place = where.executor()
     ran = Ran(0, 0.0, None)
     if stands.missing:
+        for settled in asked.choices.told:
+            say(settled)
+        asked.choices.record()
         with place as executor:
             ran = run_missing(planned, sweep, stands, store, executor, limits)
-        stands = sweeps.standing(sweep.trials(), store)
+        stands = sweeps.standing(asked.trials, store)
     wide.print(trials_table(stands.rows))
     say(f"{_summary(sweep, stands)}, in {duration(time.monotonic() - began)}")
     say(_shared(planned, ran))
     say(f'In Python: from orchestrator import results; results.trials("{store.uri}")')
     if ran.stopped:
-        say(f"Stopped: {ran.stopped}; `tombola resume {sweep_file}` goes on from here.")
+        say(f"Stopped: {ran.stopped}; `tombola resume {asked.file}` goes on from here.")
         raise typer.Exit(INTERRUPTED_CODE if ran.stopped == INTERRUPTED else SPENT_CODE)
     if stands.failed:
         first = stands.rows["error"][stands.rows["status"] == "failed"].iloc[0]
         say(f"{stands.failed} trials failed, the first with: {first}")
-        say(f"`tombola status {sweep_file}` shows each; once mended, `tombola resume {sweep_file}` tries them again.")
+        say(f"`tombola status {asked.file}` shows each; once mended, `tombola resume {asked.file}` tries them again.")
         raise typer.Exit(1)
 
 
-def _plan_facts(sweep: Sweep, figures: Estimate) -> dict[str, str]:
+def _plan_facts(asked: Asked, figures: Estimate) -> dict[str, str]:
     stages = ", ".join(f"{count:,} {verb}" for verb, count in figures.stages.items())
     return {
-        "sweep": sweep.name,
+        "sweep": asked.sweep.name,
+        "distances": "\n".join(asked.choices.told) or "none",
         "trials": f"{figures.trials:,}",
         "distinct stages": f"{sum(figures.stages.values()):,} ({stages})",
         "epochs, every trial alone": f"{figures.epochs_alone:,}",

@@ -9,9 +9,10 @@ from orchestrator.progress import label
 from orchestrator.results import ResultsError
 from orchestrator.sweeps import recorded
 from search_spaces.trial import Trial
+from workers.choices import Choices
 from workers.ledger import Ledger
 from workers.objects import Objects
-from workers.stages import Evaluate, Initial, Prune, Shuffle, Stage, Train
+from workers.stages import Evaluate, Features, Fit, Initial, Prune, Select, Shuffle, Stage, Train
 from workers.store import Store
 
 
@@ -42,7 +43,8 @@ def find_trial(trial_id: str, store: Store) -> tuple[Trial, list[Trial]]:
         ResultsError: if no sweep of the store has it.
     """
     sweeps = recorded(store)
-    known = {trial.id: trial for sweep in sweeps for trial in sweep.trials()}
+    choices = Choices(store)
+    known = {trial.id: trial for sweep in sweeps for trial in choices.settle(sweep.trials())}
     if trial_id not in known:
         raise ResultsError(
             f"no trial {trial_id!r} in store {store.uri}: it knows {len(known)} trials of {len(sweeps)} sweeps; "
@@ -83,8 +85,14 @@ def describe(stage: Stage, begin: int) -> str:
             return f"prune {short(state.key)} by {score} to density {density:.4g}"
         case Shuffle(_, mask):
             return f"shuffle mask {short(mask)} within its layers"
-        case Evaluate(_, state):
-            return f"evaluate {short(state.key)}"
+        case Fit(_, network, dataset):
+            return f"train classifier {network} on {dataset.name}"
+        case Features(_, distances, part, samples):
+            return f"take {distances.features} features of {samples} images of {part}"
+        case Evaluate(_, state, _, part):
+            return f"evaluate {short(state.key)} on {part}"
+        case Select(_, candidates, by):
+            return f"select the best of {len(candidates)} epochs by {by}"
 
 
 def short(key: str) -> str:

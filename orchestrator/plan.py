@@ -14,7 +14,7 @@ from workers import data, names
 from workers.laboratory import Recorder
 from workers.points import FULL, Held, missing_segments, points
 from workers.program import run_program
-from workers.stages import Evaluate, Initial, Line, Prune, Shuffle, Stage, Train
+from workers.stages import Initial, Line, Prune, Shuffle, Stage, Train
 from workers.store import Store
 
 
@@ -130,7 +130,7 @@ class Inventory:
 def take_inventory(plan: Plan, store: Store) -> Inventory:
     """What `store` holds of the stages of `plan`, by the names of its objects alone."""
     held = Held.parse(store.list(names.STATES))
-    present = {name for folder in ("objects/masks", "objects/evaluations") for name in store.list(folder)}
+    present = set(store.list(names.OBJECTS))
     done = set()
     for key, stage in plan.stages.items():
         match stage:
@@ -139,10 +139,8 @@ def take_inventory(plan: Plan, store: Store) -> Inventory:
             case Train():
                 kept = plan.points[stage.line.key][stage.to]
                 there = held.get(stage.line.key, Held()).has(stage.to, kept)
-            case Prune() | Shuffle():
-                there = names.mask(stage.key) in present
-            case Evaluate():
-                there = names.evaluation(stage.key) in present
+            case _:
+                there = stage.object in present
         if there:
             done.add(key)
     missing = {

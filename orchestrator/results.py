@@ -31,6 +31,11 @@ def trials(uri: str) -> pd.DataFrame:
     return _all(uri, names.TRIALS)
 
 
+def scores(uri: str) -> pd.DataFrame:
+    """One row for each trial, measured epoch and metric."""
+    return _all(uri, names.SCORES)
+
+
 def history(uri: str) -> pd.DataFrame:
     """One row for each trial, epoch and logged quantity."""
     return _all(uri, names.HISTORY)

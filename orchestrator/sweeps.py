@@ -12,10 +12,12 @@ from pydantic import ValidationError
 
 from orchestrator.results import intact, rows_of
 from search_spaces.canonical import digest
+from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import TombolaError, sentence
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
-from workers import names
+from workers import data, names
+from workers.data import DataError
 from workers.failures import Failures
 from workers.objects import Objects
 from workers.presence import alive, present, running, sign
@@ -86,8 +88,11 @@ class Standing:
 
 
 def standing(trials: Sequence[Trial], store: Store) -> Standing:
-    """How `trials` stand, by what the store holds."""
+    """How `trials` stand, by what the store holds. A trial whose data has changed since has not ended."""
     rows = rows_of(store, trials)
+    prints = _fingerprints(trials)
+    now = rows["trial_id"].map(prints)
+    rows = rows[now.isna() | (now == rows["data_fingerprint"])]
     done = rows["trial_id"][rows["status"] == "done"]
     torn = [trial_id for trial_id in done if not _is_whole(store, trial_id)]
     rows = rows[~rows["trial_id"].isin(torn)]
@@ -103,6 +108,17 @@ def standing(trials: Sequence[Trial], store: Store) -> Standing:
         sum(trial.id in alive for trial in missing),
         missing,
     )
+
+
+def _fingerprints(trials: Sequence[Trial]) -> dict[str, str | None]:
+    """By trial the fingerprint of its data as it is now; None where there is no data, and only results to be read."""
+    found: dict[DatasetSpec, str | None] = {}
+    for dataset in {trial.dataset for trial in trials}:
+        try:
+            found[dataset] = data.card(dataset).fingerprint
+        except DataError:
+            found[dataset] = None
+    return {trial.id: found[trial.dataset] for trial in trials}
 
 
 def _is_whole(store: Store, trial_id: str) -> bool:

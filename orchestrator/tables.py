@@ -15,7 +15,10 @@ SHOWN = (
     "status",
     "reconstruction_mse",
     "elbo",
+    "fid",
+    "frechet_distance",
     "discriminator_loss",
+    "best_epoch",
     "search_epochs",
     "ticket_epochs",
 )

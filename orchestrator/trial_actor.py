@@ -15,6 +15,7 @@ import ray
 
 from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Trial
+from workers import data
 from workers.data import Split
 from workers.points import Points
 from workers.profiles import Profile
@@ -121,7 +122,9 @@ class TrialActor:
         self._said.put(message)
 
     def _images(self, dataset: DatasetSpec) -> Split:
-        """Read in place, from the memory that all actors of a node share."""
+        """Read in place, from the memory that all actors of a node share; of other data sets, from its files."""
+        if dataset not in self._image_refs:
+            return data.load(dataset)
         (images,) = self._image_refs[dataset]
         try:
             return ray.get(images)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
@@ -10,8 +10,14 @@ from search_spaces.spec import NamedSpec, Registry
 
 
 class ModelSpec(NamedSpec):
-    """A generative model: `width` is that of its layer nearest the image, `latent` the size of its code."""
+    """A generative model: `width` is that of its layer nearest the image, `latent` the size of its code.
 
+    `generates` says whether images can be drawn from it, which distances are measured on; `selected_by` names the
+    metric by which its best epoch is selected where there are none.
+    """
+
+    generates: ClassVar[bool] = True
+    selected_by: ClassVar[str | None] = None
     width: int = Field(gt=0)
     latent: int = Field(default=32, gt=0)
 
@@ -22,6 +28,8 @@ AnyModel = Annotated[SerializeAsAny[ModelSpec], BeforeValidator(models.parse)]
 
 @models.register
 class LinearAutoencoder(ModelSpec):
+    generates: ClassVar[bool] = False
+    selected_by: ClassVar[str | None] = "reconstruction_mse"
     name: Literal["linear_autoencoder"] = "linear_autoencoder"
     width: int = Field(default=128, gt=0)
 
@@ -30,6 +38,7 @@ class LinearAutoencoder(ModelSpec):
 class VAE(ModelSpec):
     """`beta` weighs the KL term (Higgins et al. 2017)."""
 
+    selected_by: ClassVar[str | None] = "elbo"
     name: Literal["vae"] = "vae"
     width: int = Field(default=64, gt=0)
     beta: float = Field(default=1.0, ge=0)

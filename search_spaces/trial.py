@@ -45,11 +45,54 @@ class Recipe(Spec):
         return self
 
 
+class Distances(Spec):
+    """How far what a model makes lies from real images.
+
+    `features` are those of a network that the distances are measured in; `auto` takes the best that is there, and
+    `none` measures none. `samples` images of the model are compared with as many of the data set, from the part
+    `reference`; left out, there are as many as the evaluation has. `weights` identifies that network: of a file it
+    is the SHA-256; tombola fills it in.
+    """
+
+    features: Literal["auto", "none", "inception", "fashion", "effnet"] = "auto"
+    samples: int | None = Field(default=None, gt=0)
+    reference: Literal["held_out", "train"] = "held_out"
+    weights: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known which network they are measured with, if any."""
+        return self.features == "none" or self.weights is not None
+
+
+class Selection(Spec):
+    """Which epoch of a ticket's training was best: by what is measured every so many epochs on images of its own.
+
+    Those are the last `samples` held-out images, on which nothing else is measured. `by` is a metric; left out, it is
+    a model's distance, for models without distances the ELBO or the reconstruction error.
+    """
+
+    every: int = Field(gt=0)
+    samples: int = Field(default=500, gt=0)
+    by: str | None = None
+
+
 class Evaluation(Spec):
-    """What is measured on a trained network: on how many held-out images, and the side of its picture grid."""
+    """What is measured on a trained network: on how many held-out images, and the side of its picture grids.
+
+    `downstream` has reconstructions classified by a ResNet-18 that is trained on the data set once.
+    """
 
     samples: int = Field(default=1000, gt=0)
     grid: int = Field(default=8, ge=0, le=64)
+    distances: Distances = Distances()
+    downstream: bool = False
+    selection: Selection | None = None
+
+    @property
+    def compared(self) -> int:
+        """Images of the model, and of the data set, that distances are measured between."""
+        return self.distances.samples or self.samples
 
 
 class Resources(Spec):
@@ -128,6 +171,11 @@ class Trial(WithPlugins, Spec):
         rewind = self.finder.rewind if self.finder else 0
         assert rewind is not None, "a trial's finder has its rewind epoch written out"
         return rewind
+
+    def evaluated(self, evaluation: Evaluation) -> Trial:
+        """The same trial, measured in another way."""
+        fields = {name: getattr(self, name) for name in Trial.model_fields}
+        return Trial.model_construct(**{**fields, "evaluation": evaluation})
 
     @cached_property
     def id(self) -> str:

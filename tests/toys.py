@@ -124,8 +124,8 @@ def toy_sweep(**changes: Any) -> dict[str, Any]:
         "epochs": 4,
         "rewind": 1,
         "recipe": {"batch": 20},
-        "evaluation": {"samples": 50, "grid": 2},
         **changes,
+        "evaluation": {"samples": 50, "grid": 2, "distances": {"features": "none"}, **changes.get("evaluation", {})},
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from search_spaces.canonical import canonical_json
+from search_spaces.trial import Distances
 from workers import names, snapshot
 from workers.ledger import Ledger, SegmentRecord
 from workers.objects import Objects
@@ -89,7 +92,22 @@ class Archive:
         fact: dict[str, Any] | None = self.objects.read_fact(names.evaluation(key))
         return fact
 
-    def commit_evaluation(self, key: str, fact: dict[str, Any], grid: bytes | None) -> None:
-        if grid:
-            self.store.put_if_absent(names.grid(key), grid)
+    def weights_hash(self, distances: Distances) -> str:
+        """SHA-256 of the weights of the network that distances are measured in the features of."""
+        assert distances.weights is not None
+        if distances.features != "fashion":
+            return distances.weights
+        payload = self.objects.read(names.classifier(distances.weights))
+        return hashlib.sha256(payload or b"").hexdigest()
+
+    def commit_evaluation(self, key: str, fact: dict[str, Any], pictures: Mapping[str, bytes]) -> None:
+        for kind, picture in pictures.items():
+            self.store.put_if_absent(names.picture(key, kind), picture)
         self.objects.commit_fact(names.evaluation(key), fact)
+
+    def selection(self, key: str) -> dict[str, Any] | None:
+        """Which epoch was selected: `by` which metric, its `values`, the position of the `best` of them, its `epoch`
+        and the key of its `evaluation`.
+        """
+        fact: dict[str, Any] | None = self.objects.read_fact(names.selection(key))
+        return fact

@@ -7,20 +7,45 @@ performs stages by computing what its store lacks; the recorder only remembers t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from search_spaces.canonical import digest
-from search_spaces.errors import TombolaError
-from search_spaces.trial import Trial
+from search_spaces.datasets import DatasetSpec, FashionMNIST
+from search_spaces.trial import Distances, Evaluation, Trial
+from workers import data
 from workers.data.card import DatasetCard
-from workers.stages import DENSE, Evaluate, Initial, Line, MaskKey, Prune, Shuffle, Stage, State, Train
+from workers.demands import check_demands, selected_by
+from workers.stages import (
+    DENSE,
+    Evaluate,
+    Features,
+    Fit,
+    Initial,
+    Line,
+    MaskKey,
+    Prune,
+    Select,
+    Shuffle,
+    Stage,
+    State,
+    Train,
+)
 
-VERSIONS = {"initial": 1, "train": 1, "prune": 1, "shuffle_layer": 1, "evaluate": 1}
+VERSIONS = {
+    "initial": 1,
+    "train": 1,
+    "prune": 1,
+    "shuffle_layer": 1,
+    "fit": 1,
+    "features": 1,
+    "evaluate": 2,
+    "select": 1,
+}
 """Version of what each verb computes; a change of meaning raises it, and with it every key that follows."""
 
-
-class TooFewImagesError(TombolaError):
-    """A trial asks for more images than its data set has."""
+HELD_OUT, SELECTION = "held_out", "selection"
+"""Parts of the held-out images: the first ones, which metrics are reported on, and the last, which select an epoch."""
 
 
 class Laboratory(ABC):
@@ -30,11 +55,10 @@ class Laboratory(ABC):
         self.trial = trial
         self.card = card
         self.epochs = trial.epochs
-        _check_images(trial, card)
+        check_demands(trial, card)
         self.stages: dict[str, Stage] = {}
         self._model = digest({"model": trial.model.model_dump(), "image": card.image})
         self._step = digest({"recipe": trial.recipe.model_dump(), "data": card.fingerprint, "order": trial.seed.order})
-        self._measure = digest({"evaluation": trial.evaluation.model_dump(), "data": card.fingerprint})
 
     def initial(self, draw: str = "initial") -> State:
         """The network as initialised; another `draw` is an independent initialisation."""
@@ -77,8 +101,68 @@ class Laboratory(ABC):
 
     def evaluate(self, state: State) -> str:
         """The key of what the trial's evaluation measures on `state`."""
-        key = self._key("evaluate", state=state.key, measure=self._measure)
-        self._do(Evaluate(key, state))
+        stage = self._evaluation_of(state, self.trial.evaluation, HELD_OUT)
+        self._do(stage)
+        return stage.key
+
+    def select(self, states: Sequence[State]) -> str:
+        """The key of which of `states`, the last of them where training ended, the trial's selection finds best.
+
+        Each is measured on images that nothing else is measured on, and the best then as `evaluate` measures.
+        """
+        selection = self.trial.evaluation.selection
+        assert selection is not None
+        distances = self.trial.evaluation.distances.model_copy(update={"samples": selection.samples})
+        evaluation = Evaluation(samples=selection.samples, grid=0, distances=distances)
+        candidates = tuple(self._evaluation_of(state, evaluation, SELECTION) for state in states)
+        for candidate in candidates:
+            self._do(candidate)
+        last = self._evaluation_of(states[-1], self.trial.evaluation, HELD_OUT)
+        by = selected_by(self.trial)
+        key = self._key("select", of=[candidate.key for candidate in candidates], by=by, last=last.key)
+        self._do(Select(key, candidates, by, last))
+        return key
+
+    def _evaluation_of(self, state: State, evaluation: Evaluation, part: str) -> Evaluate:
+        measure = evaluation.model_copy(update={"selection": None})
+        features = self._features(measure.distances, part, measure.compared)
+        classifier = self._classifier("resnet18", whole(self.trial.dataset)) if measure.downstream else None
+        key = self._key(
+            "evaluate",
+            state=state.key,
+            measure=measure.model_dump(),
+            data=self.card.fingerprint,
+            part=part,
+            features=features,
+            classifier=classifier,
+        )
+        return Evaluate(key, state, measure, part, features, classifier)
+
+    def _features(self, distances: Distances, part: str, samples: int) -> str | None:
+        """The key of the features of real images that fakes are compared with."""
+        assert distances.settled, "a trial's distances are settled before it is planned"
+        if distances.features == "none":
+            return None
+        source = "train" if part == HELD_OUT and distances.reference == "train" else part
+        key = self._key(
+            "features",
+            network=distances.features,
+            weights=distances.weights,
+            data=self.card.fingerprint,
+            image=self.card.image,
+            part=source,
+            samples=samples,
+        )
+        fitted = self._fit(distances.weights, "fashion", FashionMNIST()) if distances.features == "fashion" else None
+        self._do(Features(key, distances, source, samples, fitted))
+        return key
+
+    def _classifier(self, network: str, dataset: DatasetSpec) -> str:
+        return self._fit(classifier_key(network, data.card(dataset)), network, dataset)
+
+    def _fit(self, key: str | None, network: str, dataset: DatasetSpec) -> str:
+        assert key is not None
+        self._do(Fit(key, network, dataset))
         return key
 
     @abstractmethod
@@ -93,14 +177,15 @@ class Laboratory(ABC):
         return digest({"verb": verb, "version": VERSIONS[verb], **made_of})
 
 
-def _check_images(trial: Trial, card: DatasetCard) -> None:
-    batch, samples, name = trial.recipe.batch, trial.evaluation.samples, trial.dataset.name
-    if batch > card.train:
-        raise TooFewImagesError(f"recipe.batch: {batch} is more than the {card.train} training images of {name}")
-    if samples > card.held_out:
-        raise TooFewImagesError(
-            f"evaluation.samples: {samples} is more than the {card.held_out} held-out images of {name}"
-        )
+def whole(dataset: DatasetSpec) -> DatasetSpec:
+    """The same data set with all of its training images."""
+    return dataset.model_copy(update={"fraction": None})
+
+
+def classifier_key(network: str, card: DatasetCard) -> str:
+    """The key of a classifier that is trained on a labelled data set."""
+    made_of = {"network": network, "data": card.fingerprint, "labels": card.labels}
+    return digest({"verb": "fit", "version": VERSIONS["fit"], **made_of})
 
 
 class Recorder(Laboratory):

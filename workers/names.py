@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+OBJECTS = "objects"
 STATES = "objects/states"
 LEDGER = "ledger"
-TRIALS, HISTORY, MASKS = "trials", "history", "masks"
+TRIALS, SCORES, HISTORY, MASKS = "trials", "scores", "history", "masks"
 SWEEPS = "sweeps"
 RUNNING = "running"
 FAILURES = "failures"
@@ -30,8 +31,28 @@ def evaluation(key: str) -> str:
     return f"objects/evaluations/{key[:2]}/{key}.json"
 
 
-def grid(key: str) -> str:
-    return f"objects/grids/{key[:2]}/{key}.png"
+def picture(key: str, kind: str) -> str:
+    return f"objects/pictures/{key[:2]}/{key}.{kind}.png"
+
+
+def selection(key: str) -> str:
+    return f"objects/selections/{key[:2]}/{key}.json"
+
+
+def classifier(key: str) -> str:
+    return f"objects/classifiers/{key[:2]}/{key}"
+
+
+def features(key: str) -> str:
+    return f"objects/features/{key[:2]}/{key}"
+
+
+def weights(sha256: str) -> str:
+    return f"objects/weights/{sha256[:2]}/{sha256}"
+
+
+def choice(key: str) -> str:
+    return f"objects/choices/{key[:2]}/{key}.json"
 
 
 def failure(key: str) -> str:
@@ -43,8 +64,8 @@ def profile(key: str) -> str:
 
 
 def rows(dataset: str, trial_id: str, evaluation_digest: str) -> str:
-    # Only the trials dataset depends on how a trial was evaluated; its history and mask are the same for all.
-    name = f"{trial_id}-{evaluation_digest[:16]}" if dataset == TRIALS else trial_id
+    # Trials and scores depend on how a trial was evaluated; its history and mask are the same for all.
+    name = f"{trial_id}-{evaluation_digest[:16]}" if dataset in (TRIALS, SCORES) else trial_id
     return f"{dataset}/{name}.parquet"
 
 

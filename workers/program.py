@@ -14,18 +14,30 @@ from workers.stages import State, Ticket, Train
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The ticket a trial found, the state it was trained to, and the key of what was measured there."""
+    """The ticket a trial found, the state it was trained to, and the keys of what was measured there.
+
+    `selection` is the key of which epoch of the ticket's training was best, where the trial asks for that.
+    """
 
     ticket: Ticket
     final: State
     evaluation: str
+    selection: str | None
 
 
 def run_program(lab: Laboratory, trial: Trial) -> Outcome:
-    """Search for a ticket, train it to the last epoch, and measure it."""
+    """Search for a ticket, train it to the last epoch, and measure it there and where it was best."""
     ticket = search(lab, trial.method, density_of(trial.sparsity))
-    final = lab.train(ticket.start, ticket.mask, to=lab.epochs)
-    return Outcome(ticket, final, lab.evaluate(final))
+    states = [lab.train(ticket.start, ticket.mask, to=epoch) for epoch in _stops(trial, ticket)]
+    selection = lab.select(states) if trial.evaluation.selection else None
+    return Outcome(ticket, states[-1], lab.evaluate(states[-1]), selection)
+
+
+def _stops(trial: Trial, ticket: Ticket) -> list[int]:
+    """The epochs at which a ticket's training is looked at, the same for every ticket; the last of them is its end."""
+    selection = trial.evaluation.selection
+    between = range(selection.every, trial.epochs, selection.every) if selection else ()
+    return [*(epoch for epoch in between if epoch > ticket.start.epoch), trial.epochs]
 
 
 @dataclass(frozen=True, slots=True)

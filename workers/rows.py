@@ -14,6 +14,7 @@ from search_spaces.canonical import canonical_json, digest
 from search_spaces.methods import Control
 from search_spaces.trial import Trial
 from workers import __version__, data, names
+from workers.metrics import METRICS
 from workers.store import Store
 
 
@@ -41,14 +42,15 @@ TRIALS = _schema(
     ("prunable", WHOLE, "number of prunable weights"),
     ("kept", WHOLE, "number of prunable weights that the mask keeps"),
     ("parameters", WHOLE, "number of all parameters of the dense model, biases and norms too"),
-    ("reconstruction_mse", REAL, "autoencoder, VAE: mean squared error of a held-out pixel in [-1, 1]"),
-    ("reconstruction", REAL, "VAE: squared error summed over a held-out image, one code drawn for each, mean"),
-    ("kl", REAL, "VAE: KL of the posterior from N(0, 1) of a held-out image, in nats, mean"),
-    ("elbo", REAL, "VAE: -(reconstruction + kl), without beta: the bound in nats, up to a constant"),
-    ("discriminator_loss", REAL, "GAN: cross-entropy on held-out images plus that on as many fakes, in nats"),
-    ("real_accuracy", REAL, "GAN: fraction of held-out images that the discriminator calls real"),
-    ("fake_accuracy", REAL, "GAN: fraction of fakes that the discriminator calls fake"),
-    ("samples", WHOLE, "held-out images, and fakes, that the metrics are computed on"),
+    *((name, REAL, metric.meaning) for name, metric in METRICS.items()),
+    ("samples", WHOLE, "held-out images, and fakes for `fake_accuracy`, that the metrics are computed on"),
+    ("features", TEXT, "network whose features the distances are measured in: `inception`, `fashion` or `effnet`"),
+    ("features_weights", TEXT, "SHA-256 of its weights"),
+    ("distance_samples", WHOLE, "fakes, and real images, that the distances are measured between"),
+    ("distance_reference", TEXT, "part of the data set that those real images are from: `held_out` or `train`"),
+    ("best_epoch", WHOLE, "epoch of the ticket's training that was best on images that nothing else is measured on"),
+    ("selected_by", TEXT, "metric by which it was best there"),
+    ("best_score", REAL, "that metric at that epoch, on the images that the other metrics are computed on"),
     ("search_epochs", WHOLE, "epochs that finding the mask takes, as if nothing were shared"),
     ("search_seconds", REAL, "seconds that those epochs took where they were trained"),
     ("ticket_epochs", WHOLE, "epochs that training the ticket from its start state takes"),
@@ -56,7 +58,7 @@ TRIALS = _schema(
     ("start_key", TEXT, "key of the state that the ticket starts from: line@epoch"),
     ("mask_key", TEXT, "key of the mask"),
     ("final_key", TEXT, "key of the trained ticket: line@epoch"),
-    ("evaluation_key", TEXT, "key of what was measured; its grid of pictures has the same key"),
+    ("evaluation_key", TEXT, "key of what was measured; its pictures have the same key"),
     ("evaluation", TEXT, "how it was measured, as JSON"),
     ("spec", TEXT, "the whole trial as JSON; `Trial.model_validate_json` restores it"),
     ("data_fingerprint", TEXT, "SHA-256 of the content, split and transform of the data"),
@@ -89,7 +91,18 @@ MASKS = _schema(
     ("mask", pa.binary(), "the mask of this tensor, as `Mask.unpack` reads it"),
 )
 
-SCHEMAS = {names.TRIALS: TRIALS, names.HISTORY: HISTORY, names.MASKS: MASKS}
+SCORES = _schema(
+    ("trial_id", TEXT, "the trial"),
+    ("epoch", WHOLE, "the epoch of the ticket's training that was measured"),
+    ("images", TEXT, "`held_out`: those that are reported on; `selection`: those by which the best epoch is selected"),
+    ("last", pa.bool_(), "whether training ended there"),
+    ("best", pa.bool_(), "whether that epoch was selected as the best"),
+    ("metric", TEXT, "name of the metric; the columns of `trials` say what it means"),
+    ("value", REAL, "its value"),
+    ("evaluation_key", TEXT, "key of the measurement"),
+)
+
+SCHEMAS = {names.TRIALS: TRIALS, names.SCORES: SCORES, names.HISTORY: HISTORY, names.MASKS: MASKS}
 
 
 def row_name(dataset: str, trial: Trial) -> str:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import NewType
 
 from search_spaces.canonical import digest
+from search_spaces.datasets import DatasetSpec
+from search_spaces.trial import Distances, Evaluation
+from workers import names
 
 MaskKey = NewType("MaskKey", str)
 
@@ -101,6 +104,10 @@ class Prune:
     def needs(self) -> tuple[str, ...]:
         return (self.state.key, *(() if self.within == DENSE else (self.within,)))
 
+    @property
+    def object(self) -> str:
+        return names.mask(self.key)
+
 
 @dataclass(frozen=True, slots=True)
 class Shuffle:
@@ -113,17 +120,83 @@ class Shuffle:
     def needs(self) -> tuple[str, ...]:
         return () if self.mask == DENSE else (self.mask,)
 
+    @property
+    def object(self) -> str:
+        return names.mask(self.key)
+
 
 @dataclass(frozen=True, slots=True)
-class Evaluate:
-    """Measure a state on held-out data."""
+class Fit:
+    """Train a classifier, named by its network, on a labelled data set."""
 
     key: str
-    state: State
+    network: str
+    dataset: DatasetSpec
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return (self.state.key,)
+        return ()
+
+    @property
+    def object(self) -> str:
+        return names.classifier(self.key)
 
 
-Stage = Initial | Train | Prune | Shuffle | Evaluate
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Take the features of real images that models are compared with; `classifier` is what has to be there for it."""
+
+    key: str
+    distances: Distances
+    part: str
+    samples: int
+    classifier: str | None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return () if self.classifier is None else (self.classifier,)
+
+    @property
+    def object(self) -> str:
+        return names.features(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Measure a state on a part of the held-out data, against `features` of real images and with a `classifier`."""
+
+    key: str
+    state: State
+    evaluation: Evaluation
+    part: str
+    features: str | None
+    classifier: str | None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.state.key, *(key for key in (self.features, self.classifier) if key is not None))
+
+    @property
+    def object(self) -> str:
+        return names.evaluation(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """Find the best of several states, by what was measured on each, and measure that one as `last` was measured."""
+
+    key: str
+    candidates: tuple[Evaluate, ...]
+    by: str
+    last: Evaluate
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (*(candidate.key for candidate in self.candidates), *self.last.needs)
+
+    @property
+    def object(self) -> str:
+        return names.selection(self.key)
+
+
+Stage = Initial | Train | Prune | Shuffle | Fit | Features | Evaluate | Select

@@ -11,9 +11,10 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data, names
 from workers.archive import Archive
+from workers.choices import Choices
 from workers.data import Split
 from workers.failures import DIVERGED, Failure, Failures, StageFailed
-from workers.laboratory import Recorder
+from workers.laboratory import HELD_OUT, SELECTION, Recorder
 from workers.ledger import SegmentRecord
 from workers.objects import Objects
 from workers.points import Points, points
@@ -22,7 +23,7 @@ from workers.program import Outcome, Stretch, run_program, stretches, ticket_str
 from workers.pruning import Mask
 from workers.reports import Listener, TrialEnded, TrialStarted
 from workers.rows import identity, write_rows, write_unsuccessful
-from workers.stages import State
+from workers.stages import Evaluate, Select, State
 from workers.store import Store, StoreError
 from workers.workbench import Interrupted, OutOfMemory, Workbench
 
@@ -48,6 +49,9 @@ def run_trial(
         OutOfMemory: if a stage needs more memory than there is; nothing is recorded of it.
         StoreError: if the store cannot be written.
     """
+    choices = Choices(store)
+    (trial,) = choices.settle([trial])
+    choices.record()
     listen(TrialStarted(trial.id))
     with present(store, names.running(trial.id)):
         ended = _run(trial, store, plan_points, listen, stop, load)
@@ -91,8 +95,7 @@ def _unsuccessful(
 
 def _rows(lab: Workbench, outcome: Outcome) -> dict[str, list[Row]]:
     mask = lab.mask(outcome.ticket.mask)
-    evaluation = lab.archive.evaluation(outcome.evaluation)
-    assert evaluation is not None, "a trial's last stage is its evaluation"
+    evaluation = _found(lab.archive.evaluation(outcome.evaluation))
     lines = {stretch.state.line.key: list(records(lab.archive, stretch)) for stretch in stretches(lab)}
     ticket = ticket_stretch(outcome)
     family = lab.family_at(outcome.final)
@@ -113,7 +116,8 @@ def _rows(lab: Workbench, outcome: Outcome) -> dict[str, list[Row]]:
         "kept": mask.kept,
         "parameters": sum(p.numel() for p in family.networks.parameters()),
         **evaluation["metrics"],
-        "samples": lab.trial.evaluation.samples,
+        **_measured_by(lab, outcome),
+        **_best(lab, outcome),
         "search_epochs": sum(s.epochs for s in stretches(lab)) - ticket.epochs,
         "search_seconds": seconds[False],
         "ticket_epochs": ticket.epochs,
@@ -137,7 +141,64 @@ def _rows(lab: Workbench, outcome: Outcome) -> dict[str, list[Row]]:
         }
         for name, kept in mask.items()
     ]
-    return {names.TRIALS: [trial_row], names.HISTORY: history, names.MASKS: masks}
+    scores = list(_scores(lab, outcome))
+    return {names.TRIALS: [trial_row], names.SCORES: scores, names.HISTORY: history, names.MASKS: masks}
+
+
+def _measured_by(lab: Workbench, outcome: Outcome) -> Row:
+    """How many images were measured, and what the distances were measured with."""
+    evaluation = lab.trial.evaluation
+    stage = lab.stages[outcome.evaluation]
+    assert isinstance(stage, Evaluate)
+    row: Row = {"samples": evaluation.samples}
+    if stage.features is None:
+        return row
+    return row | {
+        "features": evaluation.distances.features,
+        "features_weights": lab.archive.weights_hash(evaluation.distances),
+        "distance_samples": evaluation.compared,
+        "distance_reference": evaluation.distances.reference,
+    }
+
+
+def _best(lab: Workbench, outcome: Outcome) -> Row:
+    if outcome.selection is None:
+        return {}
+    selection = _found(lab.archive.selection(outcome.selection))
+    best = _found(lab.archive.evaluation(selection["evaluation"]))
+    by = selection["by"]
+    return {"best_epoch": selection["epoch"], "selected_by": by, "best_score": best["metrics"][by]}
+
+
+def _scores(lab: Workbench, outcome: Outcome) -> Iterator[Row]:
+    """What was measured at every epoch that was looked at, and on which images."""
+    last = lab.stages[outcome.evaluation]
+    assert isinstance(last, Evaluate)
+    measured = {last.key: (last.state.epoch, HELD_OUT)}
+    best = last.state.epoch
+    if outcome.selection is not None:
+        stage, selection = lab.stages[outcome.selection], _found(lab.archive.selection(outcome.selection))
+        assert isinstance(stage, Select)
+        best = selection["epoch"]
+        measured |= {selection["evaluation"]: (best, HELD_OUT)}
+        measured |= {candidate.key: (candidate.state.epoch, SELECTION) for candidate in stage.candidates}
+    for key, (epoch, images) in measured.items():
+        for metric, value in _found(lab.archive.evaluation(key))["metrics"].items():
+            yield {
+                "trial_id": lab.trial.id,
+                "epoch": epoch,
+                "images": images,
+                "last": epoch == last.state.epoch,
+                "best": outcome.selection is not None and epoch == best,
+                "metric": metric,
+                "value": value,
+                "evaluation_key": key,
+            }
+
+
+def _found(fact: dict[str, Any] | None) -> dict[str, Any]:
+    assert fact is not None, "a trial's stages are there when its rows are written"
+    return fact
 
 
 def records(archive: Archive, stretch: Stretch) -> Iterator[SegmentRecord]:

@@ -15,18 +15,36 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data, device
 from workers.archive import Archive, Point
-from workers.data import Images, Split
-from workers.evaluation import evaluate
+from workers.data import Images, Labels, Split
+from workers.evaluation import classifiers, evaluate, instruments
+from workers.evaluation.downstream import Judge
+from workers.evaluation.feature_set import feature_set
+from workers.evaluation.samples import BATCH, Yardstick
 from workers.failures import DIVERGED, ERROR, Failure, Failures, StageFailed, subject
 from workers.journal import Journal
-from workers.laboratory import Laboratory
+from workers.laboratory import HELD_OUT, SELECTION, Laboratory
+from workers.metrics import METRICS
 from workers.models import Family, build, initialise, materialise
 from workers.points import CHECKPOINT, FULL, WEIGHTS, Points, Segment, missing_segments
 from workers.pruning import Mask, keep_top, magnitude, shuffle_layers
 from workers.randomness import generator
 from workers.reports import EpochTrained, Listener, StageCommitted
 from workers.snapshot import capture, restore, weights_only
-from workers.stages import DENSE, Evaluate, Initial, Line, MaskKey, Prune, Shuffle, Stage, State, Train
+from workers.stages import (
+    DENSE,
+    Evaluate,
+    Features,
+    Fit,
+    Initial,
+    Line,
+    MaskKey,
+    Prune,
+    Select,
+    Shuffle,
+    Stage,
+    State,
+    Train,
+)
 from workers.store import Store, StoreError
 from workers.training import Diverged, optimizers_of, train
 
@@ -120,12 +138,8 @@ class Workbench(Laboratory):
         match stage:
             case Initial() | Train():
                 return not self._missing(stage)
-            case Prune() | Shuffle():
-                return self.archive.mask(stage.key) is not None
-            case Evaluate():
-                return self.archive.evaluation(stage.key) is not None
             case _:
-                assert_never(stage)
+                return self.archive.objects.read(stage.object) is not None
 
     def _make(self, stage: Stage) -> None:
         match stage:
@@ -139,8 +153,14 @@ class Workbench(Laboratory):
             case Shuffle():
                 noise = generator(self.trial.seed.init, "shuffle_layer")
                 self.archive.commit_mask(stage.key, shuffle_layers(self.mask(stage.mask), noise))
+            case Fit():
+                self._fit_classifier(stage)
+            case Features():
+                self._take_features(stage)
             case Evaluate():
                 self._evaluate(stage)
+            case Select():
+                self._select(stage)
             case _:
                 assert_never(stage)
 
@@ -211,12 +231,59 @@ class Workbench(Laboratory):
         within = None if stage.within == DENSE else self.mask(stage.within)
         self.archive.commit_mask(stage.key, keep_top(scores, stage.density, within))
 
+    def _fit_classifier(self, stage: Fit) -> None:
+        card, split = data.card(stage.dataset), self._load(stage.dataset)
+        assert split.train_labels is not None
+        assert split.held_out_labels is not None
+        classifier = classifiers.untrained(stage.network, card, self._device)
+        images, labels = self._on_device(split.train), self._on_device(split.train_labels).long()
+        for _ in classifiers.fit(stage.network, classifier, images, labels):
+            if self._stop():
+                raise Interrupted
+        held_out, truth = self._on_device(split.held_out), self._on_device(split.held_out_labels).long()
+        classifiers.check(stage.network, classifiers.accuracy(classifier, held_out, truth))
+        self.archive.objects.commit(stage.object, classifiers.pack(classifier))
+
+    def _take_features(self, stage: Features) -> None:
+        images = self._part(stage.part, stage.samples)
+        extractor = instruments.extractor(self.archive.store, stage.distances, self._device)
+        self.archive.objects.commit(stage.object, feature_set(images.split(BATCH), extractor).pack())
+
     def _evaluate(self, stage: Evaluate) -> None:
         began = time.perf_counter()
-        metrics, grid = evaluate(self.family_at(stage.state), self._held_out_images, self.trial.evaluation)
+        images = self._part(stage.part, stage.evaluation.samples)
+        family = self.family_at(stage.state)
+        metrics, pictures = evaluate(family, images, stage.evaluation, self._yardstick(stage), self._judge(stage))
         machine = device.describe(self._device)
         fact = {"metrics": metrics, "seconds": time.perf_counter() - began, "machine": machine}
-        self.archive.commit_evaluation(stage.key, fact, grid)
+        self.archive.commit_evaluation(stage.key, fact, pictures)
+
+    def _yardstick(self, stage: Evaluate) -> Yardstick | None:
+        if stage.features is None:
+            return None
+        extractor = instruments.extractor(self.archive.store, stage.evaluation.distances, self._device)
+        return Yardstick(extractor, instruments.real_features(self.archive.store, stage.features))
+
+    def _judge(self, stage: Evaluate) -> Judge | None:
+        if stage.classifier is None:
+            return None
+        channels = self.card.image[0]
+        network = instruments.classifier(self.archive.store, stage.classifier, "resnet18", channels, self._device)
+        labels = self._load(self.trial.dataset).held_out_labels
+        assert labels is not None
+        return Judge(network, self._on_device(labels[: stage.evaluation.samples]).long())
+
+    def _select(self, stage: Select) -> None:
+        facts = [self.archive.evaluation(candidate.key) for candidate in stage.candidates]
+        values = [fact["metrics"][stage.by] for fact in facts if fact is not None]
+        assert len(values) == len(facts), "what a selection needs is there before it is made"
+        best = METRICS[stage.by].best_of(values)
+        chosen = stage.candidates[best].state
+        measured = self._evaluation_of(chosen, self.trial.evaluation, HELD_OUT)
+        if not self._is_done(measured):
+            self._evaluate(measured)
+        fact = {"by": stage.by, "values": values, "best": best, "epoch": chosen.epoch, "evaluation": measured.key}
+        self.archive.objects.commit_fact(stage.object, fact)
 
     def family_at(self, state: State) -> Family:
         """The network in a state, without optimizers."""
@@ -233,11 +300,14 @@ class Workbench(Laboratory):
     def _train_images(self) -> torch.Tensor:
         return self._on_device(self._load(self.trial.dataset).train)
 
-    @cached_property
-    def _held_out_images(self) -> torch.Tensor:
-        return self._on_device(self._load(self.trial.dataset).held_out)
+    def _part(self, part: str, count: int) -> torch.Tensor:
+        """Images of a part of the data: the first of those to train on or held out, or the last held out."""
+        if part == "train":
+            return self._train_images[:count]
+        held_out = self._load(self.trial.dataset).held_out
+        return self._on_device(held_out[-count:] if part == SELECTION else held_out[:count])
 
-    def _on_device(self, images: Images) -> torch.Tensor:
+    def _on_device(self, images: Images | Labels) -> torch.Tensor:
         with warnings.catch_warnings():
             # Images shared between processes are read-only, of which torch warns; nothing here writes to them.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

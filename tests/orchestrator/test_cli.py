@@ -293,7 +293,7 @@ def test_ctrl_c_finishes_the_epoch_and_says_how_to_go_on(tmp_path: Path) -> None
         stdout=subprocess.PIPE,
         text=True,
     )
-    while not any(Path(store, "objects", "states").rglob("*.full")):
+    while running.poll() is None and not any(Path(store, "objects", "states").rglob("*.full")):
         time.sleep(0.05)
     time.sleep(1)
     running.send_signal(signal.SIGINT)

@@ -40,7 +40,7 @@ def test_only_checkpoints_are_dropped(store: Store) -> None:
     archive = Archive(store)
     for kept in (FULL, CHECKPOINT):
         archive.commit_point(STATE, kept, Point(TENSORS, None))
-    archive.drop_checkpoints("line", before=3)
+    archive.drop_checkpoints("line", before=4)
     held = archive.held("line")
     assert (held.full, held.checkpoint) == ({3}, set())
 

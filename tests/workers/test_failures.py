@@ -1,11 +1,13 @@
 import pytest
 
+from search_spaces.trial import Evaluation
 from workers.failures import DIVERGED, ERROR, Failure, Failures
 from workers.objects import Objects
-from workers.stages import DENSE, Evaluate, Line, State, Train
+from workers.stages import DENSE, Evaluate, Line, Select, State, Train
 from workers.store import Store
 
 LINE = Line("line", State(Line("init"), 0), DENSE)
+LAST = Evaluate("measure", State(LINE, 5), Evaluation(), "held_out", None, None)
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def test_a_failure_stands_in_the_way_of_its_stage_alone(failures: Failures) -> N
     failure = failures.of(Train(LINE, 5))
     assert failure is not None
     assert failure.message == "out of ink"
-    assert failures.of(Evaluate("other", State(LINE, 5))) is None
+    assert failures.of(Select("other", (), "elbo", LAST)) is None
 
 
 def test_what_lies_before_a_divergence_is_still_good(failures: Failures) -> None:
@@ -30,6 +32,6 @@ def test_what_lies_before_a_divergence_is_still_good(failures: Failures) -> None
 def test_errors_are_cleared_and_divergence_is_not(failures: Failures) -> None:
     failures.record(Failure("line", "train", DIVERGED, "loss was nan", epoch=1))
     failures.record(Failure("measure", "evaluate", ERROR, "out of ink"))
-    stages = [Train(LINE, 5), Evaluate("measure", State(LINE, 5))]
+    stages = [Train(LINE, 5), LAST]
     assert failures.clear_errors(stages) == 1
     assert [failures.of(stage) is None for stage in stages] == [False, True]

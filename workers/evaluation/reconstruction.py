@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from workers.evaluation.batches import mean_over
+from workers.evaluation.batches import SIZE, mean_over
 from workers.models.families import VAE, Autoencoder
 from workers.randomness import generator
+
+_ACTIVE = 0.01
 
 
 def reconstruction_mse(family: Autoencoder | VAE, images: Tensor) -> dict[str, float]:
@@ -29,3 +32,9 @@ def elbo(family: VAE, images: Tensor) -> dict[str, float]:
         return {"reconstruction": reconstruction, "kl": kl, "elbo": -reconstruction - kl}
 
     return mean_over(images, terms)
+
+
+def active_units(family: VAE, images: Tensor) -> dict[str, float]:
+    """Units of the code that say something of an image: Var_x(E[z_u | x]) > 0.01 (Burda et al. 2016, section 5.2)."""
+    means = torch.cat([family.posterior(batch)[0] for batch in images.split(SIZE)])
+    return {"active_units": float((means.double().var(0) > _ACTIVE).sum())}

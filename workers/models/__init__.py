@@ -67,16 +67,20 @@ def initialise(family: Family, seed: int, draw: str) -> None:
     Each tensor has a generator of its own, seeded by its role, so a tensor's draw depends on nothing but its
     role and shape: models that share a role start it alike.
     """
-    for name, module in family.networks.named_modules():
+    draw_weights(family.networks, lambda name: generator(seed, f"{draw}:{family.role(name)}"))
+
+
+def draw_weights(network: nn.Module, noise: Callable[[str], torch.Generator]) -> None:
+    """Draw the weights of every layer of a network, each tensor with the generator that `noise` gives for its name."""
+    for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
         elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             bound = module.weight[0].numel() ** -0.5
             for kind, tensor in module.named_parameters():
-                values = torch.empty(tensor.shape)
-                values.uniform_(-bound, bound, generator=generator(seed, f"{draw}:{family.role(f'{name}.{kind}')}"))
+                values = torch.empty(tensor.shape).uniform_(-bound, bound, generator=noise(f"{name}.{kind}"))
                 with torch.no_grad():
                     tensor.copy_(values)
 
 
-__all__ = ["Family", "build", "builders", "initialise", "materialise"]
+__all__ = ["Family", "build", "builders", "draw_weights", "initialise", "materialise"]

@@ -10,9 +10,10 @@ from search_spaces.models import DCGAN, VAE, ModelSpec
 from search_spaces.trial import Evaluation
 from tests.toys import TOY_MODELS, toy_trial
 from workers import data
-from workers.evaluation import METRICS, evaluate
+from workers.evaluation import evaluate
 from workers.evaluation.batches import SIZE, mean_over
 from workers.evaluation.grid import png
+from workers.metrics import METRICS
 from workers.models import Family, build, initialise, materialise
 from workers.randomness import generator
 from workers.training import Diverged, normalised, optimizers_of, train
@@ -20,7 +21,7 @@ from workers.training import Diverged, normalised, optimizers_of, train
 HELD_OUT = torch.from_numpy(data.load(toy_trial().dataset).held_out)
 FAMILY_METRICS = {
     "linear_autoencoder": {"reconstruction_mse"},
-    "vae": {"reconstruction_mse", "reconstruction", "kl", "elbo"},
+    "vae": {"reconstruction_mse", "reconstruction", "kl", "elbo", "active_units"},
     "dcgan": {"discriminator_loss", "real_accuracy", "fake_accuracy"},
 }
 
@@ -121,9 +122,25 @@ def test_a_grid_is_a_picture_of_rows_of_images(channels: int, mode: str) -> None
     assert (pixels[:, :5] == 0).all()
 
 
-def test_grids_are_left_out_on_request() -> None:
-    assert evaluate(made("vae"), HELD_OUT, Evaluation(samples=50, grid=0))[1] is None
-    assert evaluate(made("vae"), HELD_OUT, Evaluation(samples=50, grid=3))[1] is not None
+@pytest.mark.parametrize(
+    ("model", "sizes"),
+    [
+        ("linear_autoencoder", {"reconstructions": (96, 128)}),
+        ("vae", {"samples": (96, 96), "reconstructions": (96, 128)}),
+        ("dcgan", {"samples": (96, 96)}),
+    ],
+)
+def test_there_are_pictures_of_samples_and_of_reconstructions(model: str, sizes: dict[str, tuple[int, int]]) -> None:
+    _, pictures = evaluate(made(model), HELD_OUT, Evaluation(samples=50, grid=3))
+    assert {kind: Image.open(io.BytesIO(png)).size for kind, png in pictures.items()} == sizes
+    assert evaluate(made(model), HELD_OUT, Evaluation(samples=50, grid=0))[1] == {}
+
+
+def test_reconstructions_stand_below_what_was_to_be_restored() -> None:
+    _, pictures = evaluate(made("vae"), HELD_OUT, Evaluation(samples=50, grid=2))
+    rows = np.asarray(Image.open(io.BytesIO(pictures["reconstructions"]))).reshape(2, 32, 2, 32)
+    assert (rows[0].swapaxes(0, 1) == HELD_OUT[:2, 0].numpy()).all()
+    assert (rows[1] != rows[0]).any()
 
 
 def test_a_mean_is_over_all_batches() -> None:

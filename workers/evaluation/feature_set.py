@@ -1,0 +1,85 @@
+"""Feature sets: what a network sees in a set of images, as a cloud of points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from workers.evaluation.extractors import Extractor, Inception
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSet:
+    """Features (N, D) of images, in fp32, and their mean (D,) and covariance (D, D) in float64; on the CPU.
+
+    `logits` (N, K) are there where the network is Inception, for the Inception Score.
+    """
+
+    values: Tensor
+    mean: Tensor
+    covariance: Tensor
+    logits: Tensor | None = None
+
+    def pack(self) -> bytes:
+        tensors = {"values": self.values, "mean": self.mean, "covariance": self.covariance}
+        return save(tensors if self.logits is None else {**tensors, "logits": self.logits})
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> FeatureSet:
+        return cls(**load(payload))
+
+
+class Moments:
+    """Mean and covariance of features that come in batches, in float64 (Chan, Golub and LeVeque 1983, eq. 1.5)."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean: Tensor | None = None
+        self._scatter: Tensor | None = None
+
+    def add(self, features: Tensor) -> None:
+        """Add features (N, D), on any device."""
+        batch = features.double()
+        mean = batch.mean(0)
+        centred = batch - mean
+        scatter = centred.T @ centred
+        if self._mean is None or self._scatter is None:
+            self._mean, self._scatter = mean, scatter
+        else:
+            ahead = len(batch) / (self._count + len(batch))
+            shift = mean - self._mean
+            self._mean = self._mean + shift * ahead
+            self._scatter = self._scatter + scatter + torch.outer(shift, shift) * (self._count * ahead)
+        self._count += len(batch)
+
+    @property
+    def mean(self) -> Tensor:
+        assert self._mean is not None, "no features were added"
+        return self._mean.cpu()
+
+    @property
+    def covariance(self) -> Tensor:
+        """The unbiased estimate, divided by N - 1."""
+        assert self._scatter is not None, "no features were added"
+        return self._scatter.cpu() / (self._count - 1)
+
+
+def feature_set(batches: Iterable[Tensor], extractor: Extractor) -> FeatureSet:
+    """The features of images that come in batches of uint8 (N, C, H, W) on the extractor's device."""
+    moments, values, logits = Moments(), [], []
+    with torch.no_grad():
+        for batch in batches:
+            if isinstance(extractor, Inception):
+                features, classes = extractor.features_and_logits(batch)
+                logits.append(classes)
+            else:
+                features = extractor(batch)
+            moments.add(features)
+            values.append(features)
+    return FeatureSet(
+        torch.cat(values).cpu(), moments.mean, moments.covariance, torch.cat(logits).cpu() if logits else None
+    )

@@ -1,0 +1,67 @@
+"""Metrics: everything that can be measured on a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a metric means, and which of its values is best, where a model may be selected by it."""
+
+    meaning: str
+    best: Literal["lowest", "highest"] | None = None
+
+    def best_of(self, values: Sequence[float]) -> int:
+        """The position of the best of several values, of equal ones the first."""
+        assert self.best is not None
+        return values.index(min(values) if self.best == "lowest" else max(values))
+
+
+METRICS = {
+    "reconstruction_mse": Metric("autoencoder, VAE: mean squared error of a held-out pixel in [-1, 1]", "lowest"),
+    "reconstruction": Metric(
+        "VAE: squared error summed over a held-out image, one code drawn for each, mean", "lowest"
+    ),
+    "kl": Metric("VAE: KL of the posterior from N(0, 1) of a held-out image, in nats, mean"),
+    "elbo": Metric("VAE: -(reconstruction + kl), without beta: the bound in nats, up to a constant", "highest"),
+    "active_units": Metric(
+        "VAE: units of the code whose posterior mean varies over held-out images, by more than 0.01 (Burda et al. 2016)"
+    ),
+    "discriminator_loss": Metric("GAN: cross-entropy on held-out images plus that on as many fakes, in nats"),
+    "real_accuracy": Metric("GAN: fraction of held-out images that the discriminator calls real"),
+    "fake_accuracy": Metric("GAN: fraction of fakes that the discriminator calls fake"),
+    "fid": Metric(
+        "VAE, GAN: Fréchet distance of fakes from real images in Inception features (Heusel et al. 2017)", "lowest"
+    ),
+    "kid": Metric("VAE, GAN: squared MMD with a cubic kernel in Inception features (Bińkowski et al. 2018)", "lowest"),
+    "inception_score": Metric(
+        "VAE, GAN: Inception Score of fakes, mean over 10 splits (Salimans et al. 2016)", "highest"
+    ),
+    "frechet_distance": Metric(
+        "VAE, GAN: as `fid`, in the features of another network, which `features` names", "lowest"
+    ),
+    "kernel_distance": Metric(
+        "VAE, GAN: as `kid`, in the features of another network, which `features` names", "lowest"
+    ),
+    "precision": Metric(
+        "VAE, GAN: fraction of fakes among real images, by 3 nearest neighbours (Kynkäänniemi et al. 2019)"
+    ),
+    "recall": Metric("VAE, GAN: fraction of real images among fakes, likewise"),
+    "downstream_accuracy": Metric(
+        "autoencoder, VAE: fraction of reconstructions that a ResNet-18 trained on the data set classifies right",
+    ),
+    "downstream_accuracy_real": Metric("the same of the held-out images themselves"),
+}
+"""Every metric there is; a model has those of its family, and of what was asked for."""
+
+
+def distance_metrics(features: str) -> tuple[str, ...]:
+    """The metrics that are measured in these features; the first is the one that models are selected by."""
+    if features == "none":
+        return ()
+    if features == "inception":
+        return ("fid", "kid", "inception_score", "precision", "recall")
+    return ("frechet_distance", "kernel_distance", "precision", "recall")
