@@ -292,7 +292,7 @@ def _plan_facts(asked: Asked, figures: Estimate) -> dict[str, str]:
     stages = ", ".join(f"{count:,} {verb}" for verb, count in figures.stages.items())
     return {
         "sweep": asked.sweep.name,
-        "distances": "\n".join(asked.choices.told) or "none",
+        "measured": "\n".join(asked.choices.told) or "no distances",
         "trials": f"{figures.trials:,}",
         "distinct stages": f"{sum(figures.stages.values()):,} ({stages})",
         "epochs, every trial alone": f"{figures.epochs_alone:,}",

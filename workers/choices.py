@@ -89,7 +89,7 @@ class Choices:
         key = digest({**facts, "dataset": trial.dataset.model_dump()})
         if key not in self.made:
             distances, why = self._remembered(key) or _choose(trial)
-            self.made[key] = Choice(distances, f"distances of models of {trial.dataset.name}", why)
+            self.made[key] = Choice(distances, f"distances on {trial.dataset.name}", why)
         return _measured(trial, self.made[key].distances)
 
     def _remembered(self, key: str) -> tuple[Distances, str] | None:
