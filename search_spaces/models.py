@@ -12,11 +12,13 @@ from search_spaces.spec import NamedSpec, Registry
 class ModelSpec(NamedSpec):
     """A generative model: `width` is that of its layer nearest the image, `latent` the size of its code.
 
-    `generates` says whether images can be drawn from it, which distances are measured on; `selected_by` names the
-    metric by which its best epoch is selected where there are none.
+    `generates` says whether images can be drawn from it, on which distances are measured, and `reconstructs` whether it
+    restores images, on which downstream accuracy is. `selected_by` is the metric by which its best epoch is selected
+    where there are no distances.
     """
 
     generates: ClassVar[bool] = True
+    reconstructs: ClassVar[bool] = True
     selected_by: ClassVar[str | None] = None
     width: int = Field(gt=0)
     latent: int = Field(default=32, gt=0)
@@ -46,5 +48,6 @@ class VAE(ModelSpec):
 
 @models.register
 class DCGAN(ModelSpec):
+    reconstructs: ClassVar[bool] = False
     name: Literal["dcgan"] = "dcgan"
     width: int = Field(default=128, gt=0)

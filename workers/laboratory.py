@@ -99,6 +99,15 @@ class Laboratory(ABC):
         self._do(Shuffle(MaskKey(key), mask))
         return MaskKey(key)
 
+    def calibrate(self) -> None:
+        """See to it that all that evaluation looks through is there.
+
+        Every trial of a sweep looks through the same and waits for it, so it comes before anything is trained.
+        """
+        self._instruments(self.trial.evaluation, HELD_OUT)
+        if self.trial.evaluation.selection:
+            self._instruments(self._selecting, SELECTION)
+
     def evaluate(self, state: State) -> str:
         """The key of what the trial's evaluation measures on `state`."""
         stage = self._evaluation_of(state, self.trial.evaluation, HELD_OUT)
@@ -110,23 +119,25 @@ class Laboratory(ABC):
 
         Each is measured on images that nothing else is measured on, and the best then as `evaluate` measures.
         """
-        selection = self.trial.evaluation.selection
-        assert selection is not None
-        distances = self.trial.evaluation.distances.model_copy(update={"samples": selection.samples})
-        evaluation = Evaluation(samples=selection.samples, grid=0, distances=distances)
-        candidates = tuple(self._evaluation_of(state, evaluation, SELECTION) for state in states)
+        candidates = tuple(self._evaluation_of(state, self._selecting, SELECTION) for state in states)
         for candidate in candidates:
             self._do(candidate)
-        last = self._evaluation_of(states[-1], self.trial.evaluation, HELD_OUT)
-        by = selected_by(self.trial)
+        last, by = self._evaluation_of(states[-1], self.trial.evaluation, HELD_OUT), selected_by(self.trial)
         key = self._key("select", of=[candidate.key for candidate in candidates], by=by, last=last.key)
         self._do(Select(key, candidates, by, last))
         return key
 
+    @property
+    def _selecting(self) -> Evaluation:
+        """How candidates are measured among which the best is selected."""
+        selection = self.trial.evaluation.selection
+        assert selection is not None
+        distances = self.trial.evaluation.distances.model_copy(update={"samples": selection.samples})
+        return Evaluation(samples=selection.samples, grid=0, distances=distances)
+
     def _evaluation_of(self, state: State, evaluation: Evaluation, part: str) -> Evaluate:
         measure = evaluation.model_copy(update={"selection": None})
-        features = self._features(measure.distances, part, measure.compared)
-        classifier = self._classifier("resnet18", whole(self.trial.dataset)) if measure.downstream else None
+        features, classifier = self._instruments(measure, part)
         key = self._key(
             "evaluate",
             state=state.key,
@@ -137,6 +148,14 @@ class Laboratory(ABC):
             classifier=classifier,
         )
         return Evaluate(key, state, measure, part, features, classifier)
+
+    def _instruments(self, evaluation: Evaluation, part: str) -> tuple[str | None, str | None]:
+        """The keys of the features of real images, and of the classifier, that an evaluation needs."""
+        features = self._features(evaluation.distances, part, evaluation.compared)
+        if not evaluation.downstream or not self.trial.model.reconstructs:
+            return features, None
+        dataset = whole(self.trial.dataset)
+        return features, self._fit(classifier_key("resnet18", data.card(dataset)), "resnet18", dataset)
 
     def _features(self, distances: Distances, part: str, samples: int) -> str | None:
         """The key of the features of real images that fakes are compared with."""
@@ -156,9 +175,6 @@ class Laboratory(ABC):
         fitted = self._fit(distances.weights, "fashion", FashionMNIST()) if distances.features == "fashion" else None
         self._do(Features(key, distances, source, samples, fitted))
         return key
-
-    def _classifier(self, network: str, dataset: DatasetSpec) -> str:
-        return self._fit(classifier_key(network, data.card(dataset)), network, dataset)
 
     def _fit(self, key: str | None, network: str, dataset: DatasetSpec) -> str:
         assert key is not None

@@ -27,6 +27,7 @@ class Outcome:
 
 def run_program(lab: Laboratory, trial: Trial) -> Outcome:
     """Search for a ticket, train it to the last epoch, and measure it there and where it was best."""
+    lab.calibrate()
     ticket = search(lab, trial.method, density_of(trial.sparsity))
     states = [lab.train(ticket.start, ticket.mask, to=epoch) for epoch in _stops(trial, ticket)]
     selection = lab.select(states) if trial.evaluation.selection else None
