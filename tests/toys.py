@@ -29,11 +29,14 @@ class ToyDigits(DatasetSpec):
 class _ToySource:
     def card(self, spec: DatasetSpec) -> DatasetCard:
         whole = card(Digits())
-        return DatasetCard(f"toy-{whole.fingerprint}", whole.image, TRAIN, HELD_OUT)
+        return DatasetCard(f"toy-{whole.fingerprint}", whole.image, TRAIN, HELD_OUT, whole.classes, whole.labels)
 
     def load(self, spec: DatasetSpec) -> Split:
         whole = load(Digits())
-        return Split(whole.train[:TRAIN], whole.held_out[:HELD_OUT])
+        assert whole.train_labels is not None
+        assert whole.held_out_labels is not None
+        labels = (whole.train_labels[:TRAIN], whole.held_out_labels[:HELD_OUT])
+        return Split(whole.train[:TRAIN], whole.held_out[:HELD_OUT], *labels)
 
 
 @models.register

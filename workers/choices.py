@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 from search_spaces.canonical import digest
 from search_spaces.datasets import FashionMNIST
@@ -15,31 +14,14 @@ from search_spaces.errors import TombolaError
 from search_spaces.trial import Distances, Trial
 from workers import data, names, weights
 from workers.data import DataError
+from workers.feature_spaces import SPACES, Features
 from workers.laboratory import classifier_key
 from workers.objects import Objects
 from workers.store import Store
 
-Features = Literal["inception", "fashion", "effnet"]
-
 
 class DistancesError(TombolaError):
     """Distances that cannot be measured as they are asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureSpace:
-    """How many features a network has for an image, and the channels of the images that it is for."""
-
-    dimensions: int
-    channels: tuple[int, ...]
-
-
-SPACES: dict[Features, FeatureSpace] = {
-    "inception": FeatureSpace(2048, (1, 3)),
-    "fashion": FeatureSpace(48, (1,)),
-    "effnet": FeatureSpace(320, (1, 3)),
-}
-"""The best first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from search_spaces.trial import Distances, Evaluation, Trial
 from workers import data
 from workers.data.card import DatasetCard
 from workers.demands import check_demands, selected_by
+from workers.feature_spaces import SPACES
 from workers.stages import (
     DENSE,
     Evaluate,
@@ -154,18 +155,19 @@ class Laboratory(ABC):
         features = self._features(evaluation.distances, part, evaluation.compared)
         if not evaluation.downstream or not self.trial.model.reconstructs:
             return features, None
-        dataset = whole(self.trial.dataset)
+        dataset = data.in_full(self.trial.dataset)
         return features, self._fit(classifier_key("resnet18", data.card(dataset)), "resnet18", dataset)
 
     def _features(self, distances: Distances, part: str, samples: int) -> str | None:
         """The key of the features of real images that fakes are compared with."""
-        assert distances.settled, "a trial's distances are settled before it is planned"
         if distances.features == "none":
             return None
+        assert distances.features != "auto", "a trial's distances are settled before it is planned"
         source = "train" if part == HELD_OUT and distances.reference == "train" else part
         key = self._key(
             "features",
             network=distances.features,
+            layer=SPACES[distances.features].layer,
             weights=distances.weights,
             data=self.card.fingerprint,
             image=self.card.image,
@@ -191,11 +193,6 @@ class Laboratory(ABC):
 
     def _key(self, verb: str, **made_of: Any) -> str:
         return digest({"verb": verb, "version": VERSIONS[verb], **made_of})
-
-
-def whole(dataset: DatasetSpec) -> DatasetSpec:
-    """The same data set with all of its training images."""
-    return dataset.model_copy(update={"fraction": None})
 
 
 def classifier_key(network: str, card: DatasetCard) -> str:

@@ -44,7 +44,7 @@ def card(spec: DatasetSpec) -> DatasetCard:
     """
     if spec.fraction is None:
         return sources[spec.name].card(spec)
-    whole = card(_whole(spec))
+    whole = card(in_full(spec))
     fingerprint = digest({"fingerprint": whole.fingerprint, "fraction": spec.fraction})
     return replace(whole, fingerprint=fingerprint, train=_share(whole.train, spec.fraction))
 
@@ -58,13 +58,14 @@ def load(spec: DatasetSpec) -> Split:
     """
     if spec.fraction is None:
         return sources[spec.name].load(spec)
-    whole = load(_whole(spec))
+    whole = load(in_full(spec))
     train = _share(len(whole.train), spec.fraction)
     labels = None if whole.train_labels is None else whole.train_labels[:train]
     return replace(whole, train=whole.train[:train], train_labels=labels)
 
 
-def _whole(spec: DatasetSpec) -> DatasetSpec:
+def in_full(spec: DatasetSpec) -> DatasetSpec:
+    """The same data set with all of its training images."""
     return spec.model_copy(update={"fraction": None})
 
 
@@ -72,4 +73,4 @@ def _share(train: int, fraction: float) -> int:
     return max(1, round(train * fraction))
 
 
-__all__ = ["DataError", "DatasetCard", "Images", "Labels", "Source", "Split", "card", "load", "sources"]
+__all__ = ["DataError", "DatasetCard", "Images", "Labels", "Source", "Split", "card", "in_full", "load", "sources"]

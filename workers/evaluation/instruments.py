@@ -13,6 +13,7 @@ from workers import names
 from workers.evaluation import classifiers
 from workers.evaluation.extractors import EffNet, Extractor, ExtractorError, Inception, state_dict_of
 from workers.evaluation.feature_set import FeatureSet
+from workers.feature_spaces import SPACES
 from workers.objects import Objects
 from workers.store import Store, open_store
 from workers.training import normalised
@@ -34,7 +35,7 @@ def _extractor(store_uri: str, features: str, weights: str, device: torch.device
     if features == "fashion":
         return Penultimate(_classifier(store_uri, weights, "fashion", 1, device))
     state = state_dict_of(_needed(objects, names.weights(weights), f"the weights of {features}"))
-    return Inception(state, device, logits=True) if features == "inception" else EffNet(state, device)
+    return Inception(state, device, SPACES["inception"].layer) if features == "inception" else EffNet(state, device)
 
 
 def classifier(store: Store, key: str, network: str, channels: int, device: torch.device) -> nn.Module:

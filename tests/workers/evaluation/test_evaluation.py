@@ -7,12 +7,15 @@ from PIL import Image
 from torch import Tensor
 
 from search_spaces.models import DCGAN, VAE, ModelSpec
-from search_spaces.trial import Evaluation
+from search_spaces.trial import Distances, Evaluation
 from tests.toys import TOY_MODELS, toy_trial
 from workers import data
 from workers.evaluation import evaluate
 from workers.evaluation.batches import SIZE, mean_over
+from workers.evaluation.distances import distances
+from workers.evaluation.feature_set import feature_set
 from workers.evaluation.grid import png
+from workers.evaluation.samples import Yardstick, samples
 from workers.metrics import METRICS
 from workers.models import Family, build, initialise, materialise
 from workers.randomness import generator
@@ -175,3 +178,59 @@ def test_a_discriminator_that_always_says_the_same(bias: float, accuracies: tupl
 def test_the_elbo_leaves_beta_out() -> None:
     metrics, _ = evaluate(fresh(VAE(width=4, latent=3, beta=4.0)), HELD_OUT, Evaluation(samples=50, grid=0))
     assert metrics["elbo"] == pytest.approx(-metrics["reconstruction"] - metrics["kl"], rel=1e-6)
+
+
+def test_active_units_are_those_whose_posterior_mean_varies() -> None:
+    family = fresh(VAE(width=4, latent=3))
+    head = family.networks["encoder"].get_submodule("to_posterior")
+    head.norm.reset_running_stats()
+    with torch.no_grad():
+        head.norm.weight[:3] = torch.tensor([1.0, 1e-4, 1.0])
+        head.conv.weight[0].zero_()
+        head.conv.weight[2].mul_(20)
+    metrics, _ = evaluate(family, HELD_OUT, Evaluation(samples=50, grid=0))
+    family.networks.eval()
+    with torch.no_grad():
+        means = family.networks["encoder"](normalised(HELD_OUT[:50]))[:, :3].numpy().astype(np.float64)
+    assert metrics["active_units"] == (means.var(0, ddof=1) > 0.01).sum() == 1
+
+
+class Pixels:
+    """A network that sees the brightness of rows."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images.float().mean((1, 3))
+
+
+@pytest.mark.parametrize("model", ["vae", "dcgan"])
+def test_distances_are_between_samples_from_the_prior_and_real_images(model: str) -> None:
+    family = made(model)
+    yardstick = Yardstick(Pixels(), feature_set([HELD_OUT], Pixels()))
+    before, rng = everything(family), torch.get_rng_state()
+    evaluation = Evaluation(samples=50, grid=0, distances=Distances(samples=90))
+    metrics, _ = evaluate(family, HELD_OUT, evaluation, yardstick)
+    assert all(before[name].equal(tensor) for name, tensor in everything(family).items())
+    assert torch.get_rng_state().equal(rng)
+    family.networks.eval()
+    with torch.no_grad():
+        latents = torch.randn(90, 3, generator=generator(0, "samples"))
+        made_images = family.networks["decoder" if model == "vae" else "generator"](latents)
+    pixels = made_images.add(1).mul(127.5).round().clamp(0, 255).mean((1, 3))
+    expected = distances(feature_set([pixels], lambda batch: batch), yardstick.real)
+    assert metrics["frechet_distance"] == pytest.approx(expected["frechet_distance"], rel=1e-3)
+    assert {"kernel_distance", "precision", "recall"} < metrics.keys()
+
+
+def test_an_autoencoder_has_no_distances() -> None:
+    yardstick = Yardstick(Pixels(), feature_set([HELD_OUT], Pixels()))
+    metrics, _ = evaluate(made("linear_autoencoder"), HELD_OUT, Evaluation(samples=50, grid=0), yardstick)
+    assert metrics.keys() == {"reconstruction_mse"}
+
+
+def test_more_samples_begin_with_the_same_ones() -> None:
+    family = made("dcgan")
+    family.networks.eval()
+    with torch.no_grad():
+        few, many = (torch.cat(list(samples(family, count, torch.device("cpu")))) for count in (150, 250))
+    assert (len(few), len(many)) == (150, 250)
+    assert few[:100].equal(many[:100])

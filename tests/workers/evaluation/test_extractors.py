@@ -26,30 +26,9 @@ needs_effnet = pytest.mark.skipif(
 )
 
 
-class Unloaded(FeatureExtractorInceptionV3):
-    """Inception as it is before torch-fidelity loads weights into it."""
-
-    def load_state_dict(self, state_dict: State) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def payload() -> bytes:
-    """A file of weights for Inception that are random, yet keep activations alive through all its layers."""
-    empty = io.BytesIO()
-    torch.save({}, empty)
-    empty.seek(0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        state = Unloaded("inception", ["64"], feature_extractor_weights_path=empty).state_dict()
-    file = io.BytesIO()
-    torch.save({name: tensor * 6**0.5 if ".conv." in name else tensor for name, tensor in state.items()}, file)
-    return file.getvalue()
-
-
-@pytest.fixture(scope="module")
-def state(payload: bytes) -> State:
-    return state_dict_of(payload)
+def state(inception_weights: bytes) -> State:
+    return state_dict_of(inception_weights)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +57,10 @@ def images(count: int, channels: int = 3, side: int = 32) -> Tensor:
     return drawn.to(torch.uint8)
 
 
-def reference(payload: bytes, *outputs: str) -> FeatureExtractorInceptionV3:
-    return FeatureExtractorInceptionV3("inception", list(outputs), feature_extractor_weights_path=io.BytesIO(payload))
+def reference(inception_weights: bytes, *outputs: str) -> FeatureExtractorInceptionV3:
+    return FeatureExtractorInceptionV3(
+        "inception", list(outputs), feature_extractor_weights_path=io.BytesIO(inception_weights)
+    )
 
 
 def saved(content: object) -> bytes:
@@ -95,8 +76,8 @@ def close(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_features_and_logits_are_those_of_torch_fidelity(state: State, payload: bytes) -> None:
-    features, logits = reference(payload, "2048", "logits_unbiased")(images(2))
+def test_features_and_logits_are_those_of_torch_fidelity(state: State, inception_weights: bytes) -> None:
+    features, logits = reference(inception_weights, "2048", "logits_unbiased")(images(2))
     both = Inception(state, CPU)
     assert features.shape == (2, 2048)
     assert logits.shape == (2, 1008)
@@ -105,8 +86,8 @@ def test_features_and_logits_are_those_of_torch_fidelity(state: State, payload: 
     close(Inception(state, CPU, logits=False)(images(2)), features)
 
 
-def test_features_of_a_low_layer_are_those_of_torch_fidelity(low: Inception, payload: bytes) -> None:
-    theirs = reference(payload, "64")(images(3))[0]
+def test_features_of_a_low_layer_are_those_of_torch_fidelity(low: Inception, inception_weights: bytes) -> None:
+    theirs = reference(inception_weights, "64")(images(3))[0]
     assert theirs.shape == (3, 64)
     close(low(images(3)), theirs)
 
@@ -137,8 +118,8 @@ def test_extractors_are_not_trained(low: Inception) -> None:
         assert not low(images(1)).requires_grad
 
 
-def test_state_is_read_as_it_was_written(payload: bytes, state: State) -> None:
-    written = torch.load(io.BytesIO(payload), weights_only=True)
+def test_state_is_read_as_it_was_written(inception_weights: bytes, state: State) -> None:
+    written = torch.load(io.BytesIO(inception_weights), weights_only=True)
     assert state.keys() == written.keys()
     assert all(state[name].equal(tensor) for name, tensor in written.items())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,19 +11,16 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from workers.evaluation.extractors.state import fitting
 
-Layer = Literal["64", "192", "768", "2048"]
-"""Layers, named for how many channels they have."""
-
 
 class Inception:
     """The activations of a layer of Inception v3, averaged over space, as torch-fidelity computes them.
 
-    Images are resized to 299 x 299 the way TensorFlow 1 did. FID takes the layer "2048" (Heusel et al. 2017); a lower
-    layer costs less.
+    Layers are named for how many channels they have: "64", "192", "768" and "2048". Images are resized to 299 x 299
+    the way TensorFlow 1 did. FID takes the layer "2048" (Heusel et al. 2017); a lower layer costs less.
     """
 
     def __init__(
-        self, state: Mapping[str, Tensor], device: torch.device, layer: Layer = "2048", logits: bool = True
+        self, state: Mapping[str, Tensor], device: torch.device, layer: str = "2048", logits: bool = True
     ) -> None:
         """Make the network on `device`; without `logits` it goes no further than the layer.
 

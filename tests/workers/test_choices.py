@@ -1,0 +1,152 @@
+"""What distances are settled on, by what there is, and that a store goes on with it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search_spaces.datasets import FashionMNIST
+from search_spaces.trial import Distances, Trial
+from tests.toys import toy_trial
+from workers import choices, data, names, weights
+from workers.choices import Choices, DistancesError
+from workers.data import DataError, DatasetCard
+from workers.laboratory import classifier_key
+from workers.objects import Objects
+from workers.store import Store
+from workers.weights import Weights, WeightsError
+
+FASHION = DatasetCard("fashion", (1, 32, 32), 60_000, 10_000, 10, "labels")
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What there is on this machine: a set that a test adds to."""
+    there: set[str] = set()
+    card = data.card
+
+    def find(features: Any) -> Weights | None:
+        return Weights(Path(__file__), f"{features}-hash") if features in there else None
+
+    def fashion_or_digits(dataset: Any) -> DatasetCard:
+        if not isinstance(dataset, FashionMNIST):
+            return card(dataset)
+        if "fashion" not in there:
+            raise DataError("data set fashion_mnist: not here; get it")
+        return FASHION
+
+    monkeypatch.setattr(choices.data, "card", fashion_or_digits)
+    monkeypatch.setattr(weights, "find", find)
+    return there
+
+
+def trial(model: str = "vae", samples: int = 50, **distances: Any) -> Trial:
+    evaluation: dict[str, Any] = {"samples": samples, "distances": {"features": "auto", **distances}}
+    return toy_trial(model, evaluation=evaluation)
+
+
+def settled(store: Store, of: Trial) -> Distances:
+    (found,) = Choices(store).settle([of])
+    return found.evaluation.distances
+
+
+def test_the_best_that_is_there_is_taken(store: Store, here: set[str]) -> None:
+    assert settled(store, trial()) == Distances(features="none")
+    here |= {"fashion", "effnet"}
+    assert settled(store, trial()) == Distances(features="fashion", weights=classifier_key("fashion", FASHION))
+
+
+def test_inception_is_the_best_where_there_are_samples_enough(
+    store: Store, here: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here |= {"fashion", "inception"}
+    assert settled(store, trial(samples=2048)).features == "fashion"
+    assert settled(store, trial(samples=2049)) == Distances(features="inception", weights="inception-hash")
+
+
+def test_it_is_said_what_was_settled_and_why(store: Store, here: set[str]) -> None:
+    made = Choices(store)
+    made.settle([trial(), trial("dcgan"), trial("linear_autoencoder")])
+    (sentence,) = made.told
+    assert sentence.startswith("distances on toy_digits: none, inception needs more than its 2048 features")
+    assert "fashion_mnist: not here; get it" in sentence
+
+
+def test_a_store_goes_on_with_what_it_began_with(store: Store, here: set[str]) -> None:
+    here.add("fashion")
+    first = Choices(store)
+    first.settle([trial()])
+    first.record()
+    here.clear()
+    assert settled(store, trial()).features == "fashion"
+    again = Choices(store)
+    again.settle([trial()])
+    assert "as before in this store" in again.told[0]
+
+
+def test_planning_alone_records_nothing(store: Store, here: set[str]) -> None:
+    Choices(store).settle([trial()])
+    assert list(store.list("")) == []
+
+
+def test_weights_are_kept_in_the_store_for_workers_that_have_none(
+    store: Store, here: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"some weights")
+    monkeypatch.setattr(weights, "find", lambda features: Weights(file, "5f00"))
+    made = Choices(store)
+    made.settle([trial(features="effnet", samples=400)])
+    made.record()
+    assert Objects(store).read(names.weights("5f00")) == b"some weights"
+
+
+def test_an_autoencoder_has_no_distances_whatever_is_asked(store: Store, here: set[str]) -> None:
+    assert settled(store, trial("linear_autoencoder", features="inception")) == Distances(features="none")
+
+
+def test_what_is_settled_stays(store: Store) -> None:
+    chosen = {"features": "inception", "weights": "abc"}
+    assert settled(store, trial(**chosen)) == Distances(**chosen)
+
+
+def test_settling_changes_neither_identity_nor_anything_else(store: Store, here: set[str]) -> None:
+    asked = trial()
+    assert asked.spec_json  # which is remembered by the trial, and must not be by its copy
+    (found,) = Choices(store).settle([asked])
+    assert found.id == asked.id
+    assert found == Trial.model_validate_json(found.spec_json)
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "message"),
+    [
+        ({"features": "inception", "samples": 2048}, DistancesError, "inception needs more than its 2048 features"),
+        ({"features": "fashion", "samples": 48}, DistancesError, "fashion needs more than its 48 features of samples"),
+        ({"features": "inception", "samples": 5000}, WeightsError, "--download"),
+        ({"features": "fashion"}, DataError, "not here; get it"),
+    ],
+)
+def test_what_is_asked_for_and_cannot_be_had_is_an_error(
+    store: Store, here: set[str], asked: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        settled(store, trial(**asked))
+
+
+def test_features_of_grey_images_are_not_for_colour(
+    store: Store, here: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices.data, "card", lambda dataset: DatasetCard("colour", (3, 32, 32), 100, 100))
+    with pytest.raises(DistancesError, match="fashion is for images of 1 channel, toy_digits has 3"):
+        settled(store, trial(features="fashion"))
+
+
+def test_a_selection_needs_samples_enough_too(store: Store, here: set[str]) -> None:
+    evaluation = {
+        "samples": 60,
+        "distances": {"features": "fashion"},
+        "selection": {"every": 1, "samples": 40},
+    }
+    with pytest.raises(DistancesError, match="more than its 48 features of samples, not 40"):
+        settled(store, toy_trial("vae", evaluation=evaluation))

@@ -1,0 +1,214 @@
+"""Whole trials that are measured by more than their losses: made once, looked at, resumed, and never retrained."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator import results, sweeps
+from search_spaces.trial import Trial
+from tests.toys import ToyDigits, toy_trial
+from workers import data, feature_spaces, laboratory, names, weights
+from workers.data import DatasetCard
+from workers.evaluation import classifiers, instruments
+from workers.evaluation.classifiers import SCHOOLINGS
+from workers.evaluation.feature_set import FeatureSet
+from workers.feature_spaces import FeatureSpace
+from workers.laboratory import Recorder
+from workers.objects import Objects
+from workers.program import run_program
+from workers.reports import EpochTrained, Report
+from workers.stages import Evaluate, Features, Select
+from workers.store import Store, open_store
+from workers.trial import run_trial
+
+CARD = DatasetCard("fingerprint", (1, 32, 32), 120, 100, 10, "labels")
+INCEPTION = {"features": "inception", "weights": "abc", "samples": 70}
+
+
+@pytest.fixture
+def fashion(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Toy digits in the place of Fashion-MNIST, and a classifier of them that is not asked for much."""
+    monkeypatch.setitem(data.sources, "fashion_mnist", data.sources["toy_digits"])
+    monkeypatch.setitem(SCHOOLINGS, "fashion", replace(SCHOOLINGS["fashion"], epochs=1, accuracy=0.0))
+    data.card.cache_clear()
+    yield
+    data.card.cache_clear()
+
+
+@pytest.fixture
+def inception(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, inception_weights: bytes) -> str:
+    """Random weights of Inception where the real ones would be, and a layer that few images are enough for."""
+    sha256 = hashlib.sha256(inception_weights).hexdigest()
+    monkeypatch.setenv("TOMBOLA_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "weights-inception-2015-12-05-6726825d.pth").write_bytes(inception_weights)
+    monkeypatch.setitem(weights.SHA256, "inception", sha256)
+    monkeypatch.setitem(feature_spaces.SPACES, "inception", FeatureSpace("64", 64, (1, 3)))
+    return sha256
+
+
+class Counted:
+    """Listens to a trial and counts the epochs that it trains."""
+
+    def __init__(self) -> None:
+        self.epochs = 0
+
+    def __call__(self, report: Report) -> None:
+        self.epochs += isinstance(report, EpochTrained)
+
+
+def run(store: Store, model: str = "dcgan", **changes: Any) -> int:
+    counted = Counted()
+    assert run_trial(toy_trial(model, **changes), store, None, counted) == "done"
+    return counted.epochs
+
+
+def test_fid_is_measured_by_torch_fidelity_offline(store: Store, inception: str) -> None:
+    evaluation = {"samples": 70, "distances": {"features": "inception"}}
+    assert run(store, evaluation={"samples": 70}) > 0
+    assert run(store, evaluation=evaluation) == 0, "a metric was added, and something was trained for it"
+    row = results.trials(store.uri).set_index("features").loc["inception"]
+    assert row["fid"] > 0
+    assert 0 <= row["precision"] <= 1
+    assert row["inception_score"] >= 1
+    assert (row["features_weights"], row["distance_samples"]) == (inception, 70)
+    assert results.trials(store.uri)["fid"].notna().sum() == 1
+    assert Objects(store).read(names.weights(inception)) is not None
+
+
+def test_the_key_of_features_holds_all_that_they_depend_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(card: DatasetCard = CARD, **distances: Any) -> str:
+        trial = toy_trial("dcgan", evaluation={"samples": 70, "distances": {**INCEPTION, **distances}})
+        return features_of(trial, card)[0].key
+
+    keys = [
+        key(),
+        key(replace(CARD, fingerprint="other")),
+        key(replace(CARD, image=(1, 64, 64))),
+        key(samples=71),
+        key(weights="other"),
+        key(features="effnet"),
+        key(reference="train"),
+    ]
+    monkeypatch.setitem(feature_spaces.SPACES, "inception", FeatureSpace("768", 768, (1, 3)))
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
+
+
+def features_of(trial: Trial, card: DatasetCard = CARD) -> list[Features]:
+    recorder = Recorder(trial, card)
+    run_program(recorder, trial)
+    return [stage for stage in recorder.stages.values() if isinstance(stage, Features)]
+
+
+def test_features_of_real_images_are_taken_once_for_all_models(store: Store, fashion: None) -> None:
+    evaluation = {"distances": {"features": "fashion"}}
+    for model in ("vae", "dcgan"):
+        run(store, model, evaluation=evaluation)
+    assert len(list(store.list("objects/features"))) == 1
+    assert len(list(store.list("objects/classifiers"))) == 1
+    rows = results.trials(store.uri)
+    assert (rows["frechet_distance"] > 0).all()
+    assert rows["fid"].isna().all()
+    (classifier,) = store.list("objects/classifiers")
+    payload = Objects(store).read(classifier)
+    assert payload is not None
+    assert set(rows["features_weights"]) == {hashlib.sha256(payload).hexdigest()}
+
+
+@pytest.mark.parametrize(("part", "images"), [("held_out", slice(0, 60)), ("train", slice(0, 60))])
+def test_features_are_those_of_the_reference(store: Store, fashion: None, part: str, images: slice) -> None:
+    evaluation = {"distances": {"features": "fashion", "samples": 60, "reference": part}}
+    run(store, "vae", evaluation=evaluation)
+    (name,) = store.list("objects/features")
+    payload = Objects(store).read(name)
+    assert payload is not None
+    (classifier,) = store.list("objects/classifiers")
+    network = classifiers.unpack(Objects(store).read(classifier) or b"", "fashion", 1, torch.device("cpu"))
+    real = torch.from_numpy(getattr(data.load(ToyDigits()), part)[images].copy())
+    with torch.no_grad():
+        expected = instruments.Penultimate(network)(real)
+    torch.testing.assert_close(FeatureSet.unpack(payload).values, expected)
+
+
+def test_the_best_epoch_is_selected_on_images_that_are_not_reported_on(store: Store) -> None:
+    evaluation = {"samples": 60, "selection": {"every": 1, "samples": 40}}
+    run(store, "linear_autoencoder", evaluation=evaluation, epochs=6, recipe={"batch": 20, "lr": 0.2})
+    row, scores = results.trials(store.uri).iloc[0], results.scores(store.uri)
+    candidates = scores[(scores["images"] == "selection") & (scores["metric"] == "reconstruction_mse")]
+    best = candidates.loc[candidates["value"].idxmin()]
+    assert sorted(candidates["epoch"]) == [2, 3, 4, 5, 6]
+    assert (row["best_epoch"], row["selected_by"]) == (best["epoch"], "reconstruction_mse")
+    assert set(scores[scores["best"]]["epoch"]) == {best["epoch"]}
+    reported = scores[(scores["images"] == "held_out") & scores["best"]]
+    assert reported["value"].tolist() == [row["best_score"]]
+    assert row["best_score"] != best["value"]
+    last = scores[(scores["images"] == "held_out") & scores["last"]]
+    assert last["value"].tolist() == [row["reconstruction_mse"]]
+
+
+def test_looking_at_epochs_changes_nothing_and_trains_nothing_twice(store: Store, tmp_path: Path) -> None:
+    plain, looked_at = store, open_store(str(tmp_path / "other"))
+    evaluation = {"samples": 60, "selection": {"every": 1, "samples": 40}}
+    assert run(plain, "vae") == run(looked_at, "vae", evaluation=evaluation)
+    masks = [results.masks(place.uri)["mask"].tolist() for place in (plain, looked_at)]
+    assert masks[0] == masks[1]
+    finals = [results.trials(place.uri)["reconstruction_mse"] for place in (plain, looked_at)]
+    assert finals[0][0] != finals[1][0]  # 50 and 60 images
+    assert not [name for name in looked_at.list(names.STATES) if name.endswith(".checkpoint")]
+
+
+def test_the_stages_of_a_selection_are_planned() -> None:
+    trial = toy_trial("vae", epochs=5, evaluation={"samples": 60, "selection": {"every": 2, "samples": 40}})
+    recorder = Recorder(trial, CARD)
+    outcome = run_program(recorder, trial)
+    assert outcome.selection is not None
+    select = recorder.stages[outcome.selection]
+    assert isinstance(select, Select)
+    assert [candidate.state.epoch for candidate in select.candidates] == [2, 4, 5]
+    assert {candidate.part for candidate in select.candidates} == {laboratory.SELECTION}
+    evaluations = [stage for stage in recorder.stages.values() if isinstance(stage, Evaluate)]
+    assert len(evaluations) == 4
+
+
+def test_downstream_accuracy_has_a_classifier_that_is_trained_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SCHOOLINGS, "resnet18", replace(SCHOOLINGS["resnet18"], epochs=1))
+    for model in ("linear_autoencoder", "vae", "dcgan"):
+        run(store, model, evaluation={"samples": 20, "downstream": True})
+    rows = results.trials(store.uri).set_index("model")
+    assert len(list(store.list("objects/classifiers"))) == 1
+    assert rows["downstream_accuracy"].notna().to_dict() == {"linear_autoencoder": True, "vae": True, "dcgan": False}
+    assert rows["downstream_accuracy_real"].nunique() == 1
+
+
+def test_a_trial_whose_data_has_changed_has_not_ended(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = toy_trial()
+    run_trial(trial, store)
+    assert sweeps.standing([trial], store).done == 1
+    monkeypatch.setattr(data, "card", lambda dataset: CARD)
+    assert sweeps.standing([trial], store).missing == (trial,)
+
+
+def test_results_can_be_read_where_the_data_is_not(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = toy_trial()
+    run_trial(trial, store)
+
+    def gone(dataset: Any) -> DatasetCard:
+        raise data.DataError("data set toy_digits: not here")
+
+    monkeypatch.setattr(data, "card", gone)
+    assert sweeps.standing([trial], store).done == 1
+
+
+def test_weights_that_are_gone_from_the_store_are_told_in_one_sentence(store: Store) -> None:
+    instruments._extractor.cache_clear()
+    trial = toy_trial("dcgan", evaluation={"samples": 70, "distances": {"features": "effnet", "weights": "abc"}})
+    assert run_trial(trial, store) == "failed"
+    assert "the weights of effnet: objects/weights/ab/abc is gone from store" in results.trials(store.uri)["error"][0]
