@@ -65,7 +65,6 @@ class SweepProgress:
     def listen(self, report: Report) -> None:
         match report:
             case TrialStarted(trial_id):
-                self._began = self._began or time.monotonic()
                 self._drop(trial_id)
                 self._running[trial_id] = self._bar.add_task(self._label(trial_id), total=None, note="")
             case EpochTrained():
@@ -87,6 +86,8 @@ class SweepProgress:
         self._bar.update(self._overall, completed=self._epochs - self._left_epochs(), note=self._standing())
 
     def _epoch(self, report: EpochTrained) -> None:
+        # What comes before the first epoch, such as training a classifier to measure with, comes once and not again.
+        self._began = self._began or time.monotonic() - report.seconds
         self.trained += 1
         self._trained_seconds += self._seconds[report.line]
         self._missing[report.line] = min(self._missing[report.line], self._ends[report.line] - report.epoch)

@@ -12,6 +12,10 @@ from torch import Tensor
 from workers.evaluation.extractors import Extractor, Inception
 
 
+_CPU_BATCH = 10
+"""Images that a network sees at a time on a CPU, whose caches do not hold the feature maps of many."""
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureSet:
     """Features (N, D) of images, in fp32, and their mean (D,) and covariance (D, D) in float64; on the CPU.
@@ -73,13 +77,14 @@ def feature_set(batches: Iterable[Tensor], extractor: Extractor) -> FeatureSet:
     moments, values, logits = Moments(), [], []
     with torch.no_grad():
         for batch in batches:
-            if isinstance(extractor, Inception):
-                features, classes = extractor.features_and_logits(batch)
-                logits.append(classes)
-            else:
-                features = extractor(batch)
-            moments.add(features)
-            values.append(features)
+            for piece in batch.split(_CPU_BATCH if batch.device.type == "cpu" else len(batch)):
+                if isinstance(extractor, Inception):
+                    features, classes = extractor.features_and_logits(piece)
+                    logits.append(classes)
+                else:
+                    features = extractor(piece)
+                moments.add(features)
+                values.append(features)
     return FeatureSet(
         torch.cat(values).cpu(), moments.mean, moments.covariance, torch.cat(logits).cpu() if logits else None
     )

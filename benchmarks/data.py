@@ -1,0 +1,99 @@
+"""What images cost: a batch from memory, and the features of one by each extractor.
+
+A batch is what the training loop takes: 100 images of Fashion-MNIST picked by an order, as floats in [-1, 1].
+Goal: 0.3 ms. Extractors see 32x32 images, one thread, streamed statistics included; Inception has random weights where
+the real ones are not there, which costs the same.
+"""
+
+from __future__ import annotations
+
+import io
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+from search_spaces.datasets import FashionMNIST
+from search_spaces.trial import Resources
+from workers import data, device, weights
+from workers.evaluation.classifiers import untrained
+from workers.evaluation.extractors import EffNet, Extractor, Inception, state_dict_of
+from workers.evaluation.feature_set import feature_set
+from workers.evaluation.instruments import Penultimate
+from workers.evaluation.samples import BATCH
+from workers.training import normalised
+
+ROUNDS = 300
+
+
+def medians(work: Callable[[], object], rounds: int) -> tuple[float, float, float]:
+    """Median and quartiles of the seconds that `work` takes."""
+    work()
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    low, middle, high = statistics.quantiles(seconds, n=4)
+    return middle, low, high
+
+
+def batches() -> Table:
+    images = torch.from_numpy(data.load(FashionMNIST()).train.copy())
+    order = iter(torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).split(100))
+    middle, low, high = medians(lambda: normalised(images[next(order)]), ROUNDS)
+    table = Table("a batch of 100 images", "median ms", "quartiles", "goal", box=None)
+    table.add_row("1x32x32", f"{1e3 * middle:.3f}", f"{1e3 * low:.3f} to {1e3 * high:.3f}", "0.3")
+    return table
+
+
+def extractors() -> dict[str, Extractor]:
+    place, card = torch.device("cpu"), data.card(FashionMNIST())
+    effnet = state_dict_of(weights.needed("effnet").path.read_bytes())
+    return {
+        "fashion": Penultimate(untrained("fashion", card, place).eval()),
+        "effnet": EffNet(effnet, place),
+        "inception": Inception(_inception(), place),
+    }
+
+
+def _inception() -> dict[str, torch.Tensor]:
+    found = weights.find("inception")
+    if found:
+        return state_dict_of(found.path.read_bytes())
+
+    class Unloaded(FeatureExtractorInceptionV3):
+        def load_state_dict(self, state_dict: object) -> None:
+            pass
+
+    file = io.BytesIO()
+    torch.save({}, file)
+    file.seek(0)
+    return dict(Unloaded("inception", ["2048"], feature_extractor_weights_path=file).state_dict())
+
+
+def features() -> Table:
+    table = Table("extractor", "images a second", "quartiles", "features", box=None)
+    images = torch.from_numpy(data.load(FashionMNIST()).held_out[:BATCH].copy())
+    for name, extractor in extractors().items():
+        rounds = 50 if name == "fashion" else 5
+        middle, low, high = (BATCH / s for s in medians(partial(feature_set, [images], extractor), rounds))
+        dimensions = str(feature_set([images], extractor).values.shape[1])
+        table.add_row(name, f"{middle:,.1f}", f"{high:,.1f} to {low:,.1f}", dimensions)
+    return table
+
+
+def main() -> None:
+    device.prepare(Resources())
+    console = Console(width=100)
+    console.print(batches())
+    console.print(features())
+
+
+if __name__ == "__main__":
+    main()

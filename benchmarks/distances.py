@@ -1,0 +1,109 @@
+"""Whether distances tell what they should: they rise as real images are spoilt, and fall as a DCGAN trains."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from tempfile import TemporaryDirectory
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from orchestrator import results
+from search_spaces.datasets import FashionMNIST
+from search_spaces.sweep import Sweep
+from search_spaces.trial import Trial
+from workers import data
+from workers.choices import Choices
+from workers.evaluation import instruments
+from workers.evaluation.distances import distances
+from workers.evaluation.feature_set import feature_set
+from workers.evaluation.samples import BATCH
+from workers.randomness import generator
+from workers.store import Store, open_store
+from workers.trial import run_trial
+
+COUNT = 5000
+METRICS = ("frechet_distance", "kernel_distance", "precision", "recall")
+CPU = torch.device("cpu")
+
+
+def dcgan(epochs: int, fraction: float, every: int) -> Trial:
+    sweep = {
+        "name": "distances",
+        "models": [{"name": "dcgan", "width": 16, "latent": 16}],
+        "datasets": [{"name": "fashion_mnist", "fraction": fraction}],
+        "methods": ["dense"],
+        "seeds": 1,
+        "epochs": epochs,
+        "recipe": {"lr": 5e-4, "betas": [0.5, 0.999]},
+        "evaluation": {
+            "samples": COUNT,
+            "distances": {"features": "fashion"},
+            "selection": {"every": every, "samples": COUNT},
+        },
+    }
+    (trial,) = Sweep.model_validate(sweep).trials()
+    return trial
+
+
+def noisy(images: Tensor, strength: float) -> Tensor:
+    noise = torch.randn(images.shape, generator=generator(0, "noise"))
+    return (images + 255 * strength * noise).clamp(0, 255).to(torch.uint8)
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    return gaussian_blur(images, [15, 15], [sigma, sigma])
+
+
+def spoilt(store: Store, trial: Trial) -> Table:
+    """Distances of one half of the held-out images, spoilt in several ways, from the other half."""
+    split = data.load(FashionMNIST())
+    assert split.held_out_labels is not None
+    images, labels = torch.from_numpy(split.held_out.copy()), torch.from_numpy(split.held_out_labels.copy())
+    mine, others, classes = images[:COUNT], images[COUNT:], labels[:COUNT]
+    ways: dict[str, Callable[[], Tensor]] = {"as they are": lambda: mine}
+    ways |= {f"noise of {s:g} of the range": partial(noisy, mine, s) for s in (0.05, 0.1, 0.2, 0.4)}
+    ways |= {f"blur of {s:g} pixels": partial(blurred, mine, s) for s in (0.5, 1.0, 2.0, 4.0)}
+    ways |= {f"{n} of 10 classes dropped": partial(mine.__getitem__, classes >= n) for n in (1, 3, 5, 7)}
+    (settled,) = Choices(store).settle([trial])
+    extractor = instruments.extractor(store, settled.evaluation.distances, CPU)
+    real = feature_set(others.split(BATCH), extractor)
+    table = Table("held-out images", "images", *METRICS, box=None)
+    for way, spoil in ways.items():
+        spoiled = spoil()
+        found = distances(feature_set(spoiled.split(BATCH), extractor), real)
+        table.add_row(way, f"{len(spoiled):,}", *(f"{found[metric]:.4g}" for metric in METRICS))
+    return table
+
+
+def along_training(store: Store) -> Table:
+    """Distances of samples of a DCGAN, epoch by epoch."""
+    scores = results.scores(store.uri)
+    chosen = scores[scores["images"] == "selection"].pivot_table(index="epoch", columns="metric", values="value")
+    table = Table("epoch", "samples", *METRICS, box=None)
+    for epoch, row in chosen.iterrows():
+        table.add_row(str(epoch), f"{COUNT:,}", *(f"{row[metric]:.4g}" for metric in METRICS))
+    return table
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--epochs", type=int, default=10)
+    options.add_argument("--fraction", type=float, default=0.2, help="of Fashion-MNIST, to train on")
+    options.add_argument("--every", type=int, default=1, help="epochs between measurements")
+    asked = options.parse_args()
+    console = Console(width=110)
+    with TemporaryDirectory() as folder:
+        store, trial = open_store(folder), dcgan(asked.epochs, asked.fraction, asked.every)
+        assert run_trial(trial, store) == "done"
+        console.print(along_training(store))
+        console.print(spoilt(store, trial))
+
+
+if __name__ == "__main__":
+    main()
