@@ -11,7 +11,6 @@ from torch import Tensor
 
 from workers.evaluation.extractors import Extractor, Inception
 
-
 _CPU_BATCH = 10
 """Images that a network sees at a time on a CPU, whose caches do not hold the feature maps of many."""
 

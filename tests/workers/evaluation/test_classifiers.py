@@ -1,12 +1,14 @@
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.datasets import Digits
+from search_spaces.datasets import Digits, FashionMNIST
 from workers import data
+from workers.data import Images, Labels
 from workers.evaluation.classifiers import ClassifierError, SmallNet, accuracy, check, fit, pack, unpack, untrained
 from workers.evaluation.instruments import Penultimate
 
@@ -17,7 +19,7 @@ CPU = torch.device("cpu")
 def digits() -> tuple[Tensor, Tensor]:
     split = data.load(Digits())
     assert split.train_labels is not None
-    return torch.from_numpy(split.train[:1000].copy()), torch.from_numpy(split.train_labels[:1000].copy()).long()
+    return tensor(split.train[:1000]), tensor(split.train_labels[:1000]).long()
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +27,10 @@ def deterministic() -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
+
+
+def tensor(array: Images | Labels) -> Tensor:
+    return torch.from_numpy(array.copy())
 
 
 def trained(images: Tensor, labels: Tensor) -> nn.Module:
@@ -81,3 +87,16 @@ def test_the_features_of_larger_images_are_those_of_images_seen_smaller() -> Non
     large = torch.full((2, 1, 64, 64), 100, dtype=torch.uint8)
     assert extractor(small).shape == (2, 48)
     torch.testing.assert_close(extractor(small), extractor(large))
+
+
+@pytest.mark.skipif(
+    not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="needs Debian's package dataset-fashion-mnist"
+)
+def test_the_small_classifier_tells_nine_of_ten_pieces_of_clothing() -> None:
+    split = data.load(FashionMNIST())
+    assert split.train_labels is not None
+    assert split.held_out_labels is not None
+    classifier = untrained("fashion", data.card(FashionMNIST()), CPU)
+    torch.set_num_threads(2)
+    list(fit("fashion", classifier, tensor(split.train), tensor(split.train_labels).long()))
+    check("fashion", accuracy(classifier, tensor(split.held_out), tensor(split.held_out_labels).long()))
