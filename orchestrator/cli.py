@@ -14,7 +14,7 @@ import pandas as pd
 import typer
 from rich.table import Table
 
-from orchestrator import sweeps
+from orchestrator import exit_codes, sweeps
 from orchestrator.access import keep_private
 from orchestrator.budget import Limits
 from orchestrator.downloads import fetch_missing
@@ -55,7 +55,6 @@ Download = Annotated[
     bool, typer.Option("--download", help="Fetch data sets and weights that the sweep names and that are missing.")
 ]
 DEFAULT_STORE = "tombola-store"
-INTERRUPTED_CODE, SPENT_CODE = 130, 3
 
 
 def main() -> None:
@@ -65,7 +64,7 @@ def main() -> None:
         app()
     except TombolaError as error:
         print(f"tombola: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
+        raise SystemExit(exit_codes.REFUSED) from error
 
 
 @app.command()
@@ -280,12 +279,12 @@ def _run(asked: Asked, store: Store, where: Where, limits: Limits, *, retry: boo
     say(f'In Python: from orchestrator import results; results.trials("{store.uri}")')
     if ran.stopped:
         say(f"Stopped: {ran.stopped}; `tombola resume {asked.file}` goes on from here.")
-        raise typer.Exit(INTERRUPTED_CODE if ran.stopped == INTERRUPTED else SPENT_CODE)
+        raise typer.Exit(exit_codes.INTERRUPTED if ran.stopped == INTERRUPTED else exit_codes.SPENT)
     if stands.failed:
         first = stands.rows["error"][stands.rows["status"] == "failed"].iloc[0]
         say(f"{stands.failed} trials failed, the first with: {first}")
         say(f"`tombola status {asked.file}` shows each; once mended, `tombola resume {asked.file}` tries them again.")
-        raise typer.Exit(1)
+        raise typer.Exit(exit_codes.FAILED)
 
 
 def _plan_facts(asked: Asked, figures: Estimate) -> dict[str, str]:
