@@ -62,6 +62,19 @@ def mask(uri: str, trial_id: str) -> Mask:
     return Mask({name: kept for packed in table["mask"] for name, kept in Mask.unpack(packed).items()})
 
 
+def picture(uri: str, evaluation_key: str, kind: str) -> bytes:
+    """A PNG that an evaluation made, of `samples` or of `reconstructions`.
+
+    Raises:
+        ResultsError: if it made none of that kind.
+    """
+    store = open_store(uri)
+    png = store.get(names.picture(evaluation_key, kind))
+    if png is None:
+        raise ResultsError(f"store {store.uri} has no picture of {kind} of evaluation {evaluation_key!r}")
+    return png
+
+
 def rows_of(store: Store, wanted: Iterable[Trial]) -> pd.DataFrame:
     """The rows of the given trials, as their own evaluation measured them, in their order."""
     return read(store, names.TRIALS, [row_name(names.TRIALS, trial) for trial in wanted])

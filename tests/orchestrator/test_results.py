@@ -45,7 +45,12 @@ def test_a_row_carries_the_keys_to_find_its_objects(finished: Store) -> None:
     for _, row in results.trials(finished.uri).iterrows():
         assert archive.mask(MaskKey(row["mask_key"])) == results.mask(finished.uri, row["trial_id"])
         assert archive.evaluation(row["evaluation_key"])["metrics"]["reconstruction_mse"] == row["reconstruction_mse"]
-        assert finished.get(names.picture(row["evaluation_key"], "reconstructions")).startswith(b"\x89PNG")
+        assert results.picture(finished.uri, row["evaluation_key"], "reconstructions").startswith(b"\x89PNG")
+
+
+def test_pictures_that_were_not_made_are_told(finished: Store) -> None:
+    with pytest.raises(results.ResultsError, match="no picture of samples of evaluation 'none'"):
+        results.picture(finished.uri, "none", "samples")
 
 
 def test_a_metric_can_be_computed_again_from_the_stored_state(finished: Store) -> None:

@@ -1,9 +1,13 @@
 """Distances against closed forms and plain numpy, and feature sets against both."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
+from torch_fidelity import calculate_metrics
 
 from workers.evaluation.distances import distances, frechet_distance, kernel_distance
 from workers.evaluation.extractors import Inception, state_dict_of
@@ -104,6 +108,48 @@ def test_inception_names_its_metrics_and_finds_a_set_at_no_distance_from_itself(
     assert abs(metrics["kid"]) < 1e-6 + abs(_bias(found.values))
     assert metrics["inception_score"] >= 1
     assert (metrics["precision"], metrics["recall"]) == (1, 1)
+
+
+class Pictures(Dataset[Tensor]):
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+
+def test_fid_and_its_kin_are_those_that_torch_fidelity_computes_by_itself(
+    inception_weights: bytes, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(inception_weights)
+    noise = generator(0, "images")
+    fakes = torch.randint(0, 256, (70, 3, 32, 32), dtype=torch.uint8, generator=noise)
+    real = torch.randint(0, 200, (70, 3, 32, 32), dtype=torch.uint8, generator=noise)
+    theirs = calculate_metrics(
+        input1=Pictures(fakes),
+        input2=Pictures(real),
+        fid=True,
+        kid=True,
+        prc=True,
+        kid_subsets=1,
+        kid_subset_size=70,
+        feature_extractor="inception-v3-compat",
+        feature_extractor_weights_path=str(weights),
+        **{f"feature_layer_{metric}": "64" for metric in ("fid", "kid", "prc")},
+        cuda=False,
+        save_cpu_ram=True,
+        cache=False,
+        verbose=False,
+    )
+    extractor = Inception(state_dict_of(inception_weights), torch.device("cpu"), "64", logits=False)
+    ours = distances(*(feature_set([images], extractor.__call__) for images in (fakes, real)))
+    assert ours["frechet_distance"] == pytest.approx(theirs["frechet_inception_distance"], rel=1e-3)
+    assert ours["kernel_distance"] == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-3, abs=1e-6)
+    assert (ours["precision"], ours["recall"]) == pytest.approx((theirs["precision"], theirs["recall"]))
 
 
 def _bias(values: Tensor) -> float:
