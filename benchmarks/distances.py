@@ -68,7 +68,7 @@ def spoilt(store: Store, trial: Trial) -> Table:
     mine, others, classes = images[:COUNT], images[COUNT:], labels[:COUNT]
     ways: dict[str, Callable[[], Tensor]] = {"as they are": lambda: mine}
     ways |= {f"noise of {s:g} of the range": partial(noisy, mine, s) for s in (0.05, 0.1, 0.2, 0.4)}
-    ways |= {f"blur of {s:g} pixels": partial(blurred, mine, s) for s in (0.5, 1.0, 2.0, 4.0)}
+    ways |= {f"blur, sigma {s:g} pixels": partial(blurred, mine, s) for s in (0.5, 1.0, 2.0, 4.0)}
     ways |= {f"{n} of 10 classes dropped": partial(mine.__getitem__, classes >= n) for n in (1, 3, 5, 7)}
     (settled,) = Choices(store).settle([trial])
     extractor = instruments.extractor(store, settled.evaluation.distances, CPU)

@@ -299,7 +299,7 @@ def _plan_facts(asked: Asked, figures: Estimate) -> dict[str, str]:
         "epochs, shared": f"{figures.epochs:,}",
         "held by the store": f"{figures.stages_held:,} stages; {figures.epochs_missing:,} epochs are missing",
         "critical path": f"{figures.critical_path_epochs:,} epochs, {_here(figures.critical_path_hours)}",
-        "estimated time": f"{_here(figures.hours)} for what is missing, one trial at a time",
+        "estimated time": f"{_here(figures.hours)} to train what is missing, one trial at a time",
         "kept in the store": f"{figures.bytes_kept / 1e6:,.1f} MB of states and masks",
     }
 
