@@ -59,7 +59,10 @@ def tombola(count: int) -> dict[str, float]:
             ends[report.trial_id] = time.perf_counter()
 
     axes = {"models": ["linear_autoencoder"], "datasets": ["digits"], "methods": ["dense"]}
-    trials = Sweep.model_validate({"name": "idle", **axes, "seeds": count, "epochs": 1}).trials()
+    evaluation = {"distances": {"features": "none"}}
+    trials = Sweep.model_validate(
+        {"name": "idle", **axes, "seeds": count, "epochs": 1, "evaluation": evaluation}
+    ).trials()
     with tempfile.TemporaryDirectory() as folder, OnRay(None, Idle) as executor:
         store, plan = open_store(folder), make_plan(trials)
         work = Work(plan, {trial.id for trial in trials}, take_inventory(plan, store))

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from orchestrator.plan import kept_bytes, make_plan, take_inventory, verbs
 from search_spaces.sweep import Sweep
+from workers.choices import Choices
 from workers.store import open_store
 
 RUNS = 3
@@ -50,7 +51,9 @@ def measure() -> tuple[Stopwatch, dict[str, str]]:
     """Seconds by part, and what was planned."""
     watch = Stopwatch()
     sweep = watch.time("Sweep.model_validate", lambda: Sweep.model_validate(SWEEP))
-    trials = watch.time("Sweep.trials", sweep.trials)
+    asked = watch.time("Sweep.trials", sweep.trials)
+    with tempfile.TemporaryDirectory() as folder:
+        trials = watch.time("Choices.settle", lambda: Choices(open_store(folder)).settle(asked))
     plan = watch.time("make_plan", lambda: make_plan(trials))
     counts = watch.time("stages", lambda: verbs(plan))
     watch.time("points and lines", lambda: (plan.points, plan.lines))

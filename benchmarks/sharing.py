@@ -64,6 +64,7 @@ SWEEP: dict[str, Any] = {
     "seeds": 2,
     "epochs": 5,
     "rewind": 1,
+    "evaluation": {"distances": {"features": "none"}},
 }
 DENSE: dict[str, Any] = {
     "name": "busy",
@@ -72,6 +73,7 @@ DENSE: dict[str, Any] = {
     "methods": ["dense"],
     "seeds": 4 * CORES,
     "epochs": 100,
+    "evaluation": {"distances": {"features": "none"}},
 }
 
 Figures = dict[str, float]
