@@ -9,20 +9,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from orchestrator import cli, results
+from orchestrator import results
 from search_spaces import load_sweep
-from tests.toys import TOY_MODELS, toy_sweep
+from tests.command import Tombola, write
+from tests.toys import TOY_MODELS
 from workers import names
 from workers.archive import Archive
 from workers.ledger import Ledger
@@ -33,41 +32,6 @@ from workers.stages import Line, State
 from workers.store import open_store
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-@dataclass
-class Ran:
-    code: int
-    out: str
-    err: str
-
-
-Tombola = Callable[..., Ran]
-
-
-@pytest.fixture
-def tombola(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Tombola:
-    """Runs the command in an empty folder, without Ray, which `test_on_ray.py` is about."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> Ran:
-        local = ["--local"] if arguments[0] in ("run", "resume") else []
-        monkeypatch.setattr(sys, "argv", ["tombola", *arguments, *local])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as left:
-            code = int(left.code or 0)
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return call
-
-
-def write(path: Path, **changes: Any) -> str:
-    path.write_text(yaml.safe_dump(toy_sweep(**changes)))
-    return str(path)
 
 
 @pytest.fixture
