@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
@@ -12,16 +12,28 @@ from search_spaces.spec import NamedSpec, Registry
 class ModelSpec(NamedSpec):
     """A generative model: `width` is that of its layer nearest the image, `latent` the size of its code.
 
-    `generates` says whether images can be drawn from it, on which distances are measured, and `reconstructs` whether it
-    restores images, on which downstream accuracy is. `selected_by` is the metric by which its best epoch is selected
-    where there are no distances.
+    `family` says what kind of model it is, and with it what can be measured on it.
     """
 
-    generates: ClassVar[bool] = True
-    reconstructs: ClassVar[bool] = True
-    selected_by: ClassVar[str | None] = None
+    family: ClassVar[Literal["autoencoder", "vae", "gan"]]
+
     width: int = Field(gt=0)
     latent: int = Field(default=32, gt=0)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        assert hasattr(cls, "family"), f"{cls.__name__} does not say of which family it is"
+
+    @property
+    def generates(self) -> bool:
+        """Whether images can be drawn from it, on which distances are measured."""
+        return self.family != "autoencoder"
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether it restores images, on which downstream accuracy is measured."""
+        return self.family != "gan"
 
 
 models: Registry[ModelSpec] = Registry("model", ModelSpec)
@@ -30,8 +42,7 @@ AnyModel = Annotated[SerializeAsAny[ModelSpec], BeforeValidator(models.parse)]
 
 @models.register
 class LinearAutoencoder(ModelSpec):
-    generates: ClassVar[bool] = False
-    selected_by: ClassVar[str | None] = "reconstruction_mse"
+    family: ClassVar = "autoencoder"
     name: Literal["linear_autoencoder"] = "linear_autoencoder"
     width: int = Field(default=128, gt=0)
 
@@ -40,7 +51,7 @@ class LinearAutoencoder(ModelSpec):
 class VAE(ModelSpec):
     """`beta` weighs the KL term (Higgins et al. 2017)."""
 
-    selected_by: ClassVar[str | None] = "elbo"
+    family: ClassVar = "vae"
     name: Literal["vae"] = "vae"
     width: int = Field(default=64, gt=0)
     beta: float = Field(default=1.0, ge=0)
@@ -48,6 +59,6 @@ class VAE(ModelSpec):
 
 @models.register
 class DCGAN(ModelSpec):
-    reconstructs: ClassVar[bool] = False
+    family: ClassVar = "gan"
     name: Literal["dcgan"] = "dcgan"
     width: int = Field(default=128, gt=0)

@@ -57,7 +57,13 @@ class Distances(Spec):
     features: Literal["auto", "none", "inception", "fashion", "effnet"] = "auto"
     samples: int | None = Field(default=None, gt=0)
     reference: Literal["held_out", "train"] = "held_out"
-    weights: str | None = None
+    weights: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _weights_of_a_network(self) -> Distances:
+        if self.weights is not None and self.features in ("auto", "none"):
+            raise ValueError("weights: tombola fills them in; leave them out")
+        return self
 
     @property
     def settled(self) -> bool:

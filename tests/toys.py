@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ class _ToySource:
 class Faulty(ModelSpec):
     """An autoencoder that cannot be trained while the file `broken` exists."""
 
+    family: ClassVar = "autoencoder"
     name: Literal["faulty"] = "faulty"
     width: int = 4
     broken: str
@@ -85,6 +86,7 @@ class _CountedSource(_ToySource):
 class Greedy(ModelSpec):
     """An autoencoder that needs more memory than there is."""
 
+    family: ClassVar = "autoencoder"
     name: Literal["greedy"] = "greedy"
     width: int = 4
 

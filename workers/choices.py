@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from search_spaces.canonical import digest
 from search_spaces.datasets import FashionMNIST
 from search_spaces.errors import TombolaError
-from search_spaces.trial import Distances, Trial
+from search_spaces.trial import Distances, Evaluation, Trial
 from workers import data, names, weights
 from workers.data import DataError
+from workers.demands import wrong_channels
 from workers.feature_spaces import SPACES, Features
-from workers.laboratory import classifier_key
+from workers.laboratory import VERSIONS, classifier_key
 from workers.objects import Objects
 from workers.store import Store
 
@@ -26,11 +27,10 @@ class DistancesError(TombolaError):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The distances that were settled on, for which models and data, and in words why."""
+    """The distances that were settled on, and in words for what and why."""
 
     distances: Distances
-    of: str
-    why: str
+    told: str
 
 
 class Choices:
@@ -38,7 +38,9 @@ class Choices:
 
     def __init__(self, store: Store) -> None:
         self._objects = Objects(store)
-        self.made: dict[str, Choice] = {}
+        self._made: dict[str, Choice] = {}
+        self._chosen: dict[str, str] = {}
+        self._weights: dict[Features, str] = {}
 
     def settle(self, trials: Iterable[Trial]) -> tuple[Trial, ...]:
         """The same trials, knowing what their distances are measured with.
@@ -53,14 +55,16 @@ class Choices:
     @property
     def told(self) -> list[str]:
         """A sentence on each kind of trial that draws images: what its distances are measured in, and why."""
-        return [f"{c.of}: {c.distances.features}, {c.why}" for c in self.made.values()]
+        return list(dict.fromkeys(choice.told for choice in self._made.values()))
 
     def record(self) -> None:
         """See to it that the store remembers what was settled, and holds the weights that it takes."""
-        for key, choice in self.made.items():
-            self._objects.commit_fact(names.choice(key), choice.distances.model_dump())
-            if choice.distances.features in ("inception", "effnet"):
-                self._keep_weights(choice.distances)
+        for key, features in self._chosen.items():
+            self._objects.commit_fact(names.choice(key), features)
+        for network, sha256 in self._weights.items():
+            self._objects.commit_fact(names.choice(_network_key(network)), sha256)
+            if network != "fashion" and self._objects.read(names.weights(sha256)) is None:
+                self._objects.commit(names.weights(sha256), weights.needed(network).path.read_bytes())
 
     def _settled(self, trial: Trial) -> Trial:
         if trial.evaluation.distances.settled:
@@ -69,59 +73,68 @@ class Choices:
             return _measured(trial, Distances(features="none"))
         facts = trial.evaluation.model_dump(include={"samples", "distances", "selection"})
         key = digest({**facts, "dataset": trial.dataset.model_dump()})
-        if key not in self.made:
-            distances, why = self._remembered(key) or _choose(trial)
-            self.made[key] = Choice(distances, f"distances on {trial.dataset.name}", why)
-        return _measured(trial, self.made[key].distances)
+        if key not in self._made:
+            features, why = self._features(trial)
+            self._made[key] = Choice(self._distances(trial, features), f"distances on {trial.dataset.name}: {why}")
+        return _measured(trial, self._made[key].distances)
 
-    def _remembered(self, key: str) -> tuple[Distances, str] | None:
-        fact = self._objects.read_fact(names.choice(key))
-        return None if fact is None else (Distances.model_validate(fact), "as before in this store")
+    def _features(self, trial: Trial) -> tuple[Features | None, str]:
+        """The features that a trial's distances are measured in, and why those."""
+        asked = trial.evaluation.distances.features
+        assert asked != "none"
+        if asked != "auto":
+            if problem := _too_few(asked, trial.evaluation):
+                raise DistancesError(f"evaluation.distances: {problem}")
+            return asked, f"{asked}, as asked for"
+        key = digest({"dataset": data.in_full(trial.dataset).model_dump()})
+        remembered = self._objects.read_fact(names.choice(key))
+        if remembered == "none":
+            return None, "none, as before in this store; name evaluation.distances.features to have any"
+        if remembered is not None and _too_few(remembered, trial.evaluation) is None:
+            return remembered, f"{remembered}, as before in this store"
+        found, why = _best_that_is_there(trial)
+        self._chosen.setdefault(key, found or "none")
+        return found, why
 
-    def _keep_weights(self, distances: Distances) -> None:
-        assert distances.weights is not None
-        assert distances.features in ("inception", "effnet")
-        if self._objects.read(names.weights(distances.weights)) is None:
-            file = weights.needed(distances.features)
-            self._objects.commit(names.weights(file.sha256), file.path.read_bytes())
+    def _distances(self, trial: Trial, features: Features | None) -> Distances:
+        if features is None:
+            return Distances(features="none")
+        if features not in self._weights:
+            known: str | None = self._objects.read_fact(names.choice(_network_key(features)))
+            self._weights[features] = known or _weights(features)
+        chosen = {"features": features, "weights": self._weights[features]}
+        return trial.evaluation.distances.model_copy(update=chosen)
+
+
+def _network_key(features: Features) -> str:
+    """Where a store remembers what the weights of a network are known by."""
+    return digest({"network": features, "fit": VERSIONS["fit"]})
 
 
 def _measured(trial: Trial, distances: Distances) -> Trial:
     return trial.evaluated(trial.evaluation.model_copy(update={"distances": distances}))
 
 
-def _choose(trial: Trial) -> tuple[Distances, str]:
-    """The distances of a trial that draws images, and why these."""
-    asked = trial.evaluation.distances
-    assert asked.features != "none"
-    if asked.features == "auto":
-        return _best_that_is_there(trial)
-    if problem := _unsuitable(asked.features, trial):
-        raise DistancesError(f"evaluation.distances: {problem}")
-    return asked.model_copy(update={"weights": _weights(asked.features)}), "as asked for"
-
-
-def _best_that_is_there(trial: Trial) -> tuple[Distances, str]:
+def _best_that_is_there(trial: Trial) -> tuple[Features | None, str]:
     problems: list[str] = []
     for features in SPACES:
-        problem = _unsuitable(features, trial) or _missing(features)
+        problem = wrong_channels(trial, data.card(trial.dataset), features)
+        problem = problem or _too_few(features, trial.evaluation) or _missing(features)
         if problem is None:
-            chosen = {"features": features, "weights": _weights(features)}
-            why = "; ".join(["the best that is there", *problems])
-            return trial.evaluation.distances.model_copy(update=chosen), why
+            return features, "; ".join([f"{features}, the best that is there", *problems])
         problems.append(problem)
-    return Distances(features="none"), "; ".join(problems)
+    return None, "; ".join(["none", *problems])
 
 
-def _unsuitable(features: Features, trial: Trial) -> str | None:
-    """Why these features are not for the images of a trial, or None."""
-    space, evaluation = SPACES[features], trial.evaluation
-    compared = min(evaluation.compared, evaluation.selection.samples if evaluation.selection else evaluation.compared)
-    channels = data.card(trial.dataset).image[0]
-    if channels not in space.channels:
-        return f"{features} is for images of {space.channels[0]} channel, {trial.dataset.name} has {channels}"
-    if compared <= space.dimensions:
-        return f"{features} needs more than its {space.dimensions} features of samples, not {compared}"
+def _too_few(features: Features, evaluation: Evaluation) -> str | None:
+    """Why an evaluation has too few samples for these features, or None."""
+    dimensions = SPACES[features].dimensions
+    compared = {"samples": evaluation.compared}
+    if evaluation.selection:
+        compared["selection.samples"] = evaluation.selection.samples
+    for name, count in compared.items():
+        if count <= dimensions:
+            return f"{features} needs more samples than its {dimensions} features, but {name} is {count}"
     return None
 
 
@@ -133,9 +146,7 @@ def _missing(features: Features) -> str | None:
         except DataError as error:
             return f"fashion has nothing to learn from: {error}"
         return None
-    if weights.find(features) is None:
-        return f"{features} has no weights here"
-    return None
+    return None if weights.find(features) else f"{features} has no weights here"
 
 
 def _weights(features: Features) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from search_spaces.errors import TombolaError
 from search_spaces.trial import Evaluation, Trial
 from workers.data.card import DatasetCard
+from workers.feature_spaces import SPACES, Features
 from workers.metrics import METRICS, distance_metrics
 
 
@@ -26,8 +27,19 @@ def check_demands(trial: Trial, card: DatasetCard) -> None:
     _check_images(trial, card)
     if trial.evaluation.downstream and not card.classes:
         raise DemandError(f"evaluation.downstream: {trial.dataset.name} has no labels to train a classifier on")
+    features = trial.evaluation.distances.features
+    if features in SPACES and (problem := wrong_channels(trial, card, features)):
+        raise DemandError(f"evaluation.distances: {problem}")
     if trial.evaluation.selection:
         selected_by(trial)
+
+
+def wrong_channels(trial: Trial, card: DatasetCard, features: Features) -> str | None:
+    """Why these features are not for the images of a trial, or None."""
+    for_channels = SPACES[features].channels
+    if card.image[0] in for_channels:
+        return None
+    return f"{features} is for images of {for_channels[0]} channel, {trial.dataset.name} has {card.image[0]}"
 
 
 def selected_by(trial: Trial) -> str:
@@ -36,20 +48,18 @@ def selected_by(trial: Trial) -> str:
     Raises:
         DemandError: if there is none, or it is not measured.
     """
-    evaluation, field = trial.evaluation, "evaluation.selection.by"
-    assert evaluation.selection is not None
-    measured = distance_metrics(evaluation.distances.features)
-    by = evaluation.selection.by or next(iter(measured), trial.model.selected_by)
+    selection, model = trial.evaluation.selection, trial.model
+    assert selection is not None
+    elsewhere = {*distance_metrics("inception"), *distance_metrics("fashion"), "downstream_accuracy"}
+    own = [name for name in METRICS if name not in elsewhere]
+    candidates = (*distance_metrics(trial.evaluation.distances.features), "elbo", *own)
+    known = [name for name in candidates if METRICS[name].best and model.family in METRICS[name].of]
+    by = selection.by or next(iter(known), None)
     if by is None:
-        raise DemandError(f"{field}: without distances a {trial.model.name} has nothing to be selected by")
-    metric = METRICS.get(by)
-    if metric is None or metric.best is None:
-        known = ", ".join(name for name, metric in METRICS.items() if metric.best)
-        raise DemandError(f"{field}: {by!r} is no metric to select by; known: {known}")
-    if by in {*distance_metrics("inception"), *distance_metrics("fashion")} - set(measured):
-        raise DemandError(
-            f"{field}: {by} is not measured; evaluation.distances.features is {evaluation.distances.features}"
-        )
+        raise DemandError(f"evaluation.selection: without distances a {model.name} has nothing to be selected by")
+    if by not in known:
+        there = ", ".join(dict.fromkeys(known)) or "nothing"
+        raise DemandError(f"evaluation.selection.by: {by!r} is not measured there on a {model.name}; known: {there}")
     return by
 
 

@@ -6,13 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+AUTOENCODERS, VAES, GANS = ("autoencoder", "vae"), ("vae",), ("gan",)
+GENERATORS = ("vae", "gan")
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What a metric means, and which of its values is best, where a model may be selected by it."""
+    """What a metric means, which families of models have it, and which of its values is best, where any is."""
 
-    meaning: str
+    of: tuple[str, ...]
+    says: str
     best: Literal["lowest", "highest"] | None = None
+
+    @property
+    def meaning(self) -> str:
+        """What it means, for a reader of its column."""
+        names = {"autoencoder": "autoencoder", "vae": "VAE", "gan": "GAN"}
+        return f"{', '.join(names[family] for family in self.of)}: {self.says}"
 
     def best_of(self, values: Sequence[float]) -> int:
         """The position of the best of several values, of equal ones the first."""
@@ -21,39 +31,41 @@ class Metric:
 
 
 METRICS = {
-    "reconstruction_mse": Metric("autoencoder, VAE: mean squared error of a held-out pixel in [-1, 1]", "lowest"),
+    "reconstruction_mse": Metric(AUTOENCODERS, "mean squared error of a held-out pixel in [-1, 1]", "lowest"),
     "reconstruction": Metric(
-        "VAE: squared error summed over a held-out image, one code drawn for each, mean", "lowest"
+        VAES, "squared error summed over a held-out image, one code drawn for each, mean", "lowest"
     ),
-    "kl": Metric("VAE: KL of the posterior from N(0, 1) of a held-out image, in nats, mean"),
-    "elbo": Metric("VAE: -(reconstruction + kl), without beta: the bound in nats, up to a constant", "highest"),
+    "kl": Metric(VAES, "KL of the posterior from N(0, 1) of a held-out image, in nats, mean"),
+    "elbo": Metric(VAES, "-(reconstruction + kl), without beta: the bound in nats, up to a constant", "highest"),
     "active_units": Metric(
-        "VAE: units of the code whose posterior mean varies over held-out images, by more than 0.01 (Burda et al. 2016)"
+        VAES, "units of the code whose mean varies over held-out images, by more than 0.01 (Burda et al. 2016)"
     ),
-    "discriminator_loss": Metric("GAN: cross-entropy on held-out images plus that on as many fakes, in nats"),
-    "real_accuracy": Metric("GAN: fraction of held-out images that the discriminator calls real"),
-    "fake_accuracy": Metric("GAN: fraction of fakes that the discriminator calls fake"),
+    "discriminator_loss": Metric(GANS, "cross-entropy on held-out images plus that on as many fakes, in nats"),
+    "real_accuracy": Metric(GANS, "fraction of held-out images that the discriminator calls real"),
+    "fake_accuracy": Metric(GANS, "fraction of fakes that the discriminator calls fake"),
     "fid": Metric(
-        "VAE, GAN: Fréchet distance of fakes from real images in Inception features (Heusel et al. 2017)", "lowest"
+        GENERATORS, "Fréchet distance of fakes from real images in Inception features (Heusel et al. 2017)", "lowest"
     ),
-    "kid": Metric("VAE, GAN: squared MMD with a cubic kernel in Inception features (Bińkowski et al. 2018)", "lowest"),
+    "kid": Metric(
+        GENERATORS, "squared MMD with a cubic kernel in Inception features (Bińkowski et al. 2018)", "lowest"
+    ),
     "inception_score": Metric(
-        "VAE, GAN: Inception Score of fakes, mean over 10 splits (Salimans et al. 2016)", "highest"
+        GENERATORS, "Inception Score of fakes, mean over 10 splits (Salimans et al. 2016)", "highest"
     ),
     "frechet_distance": Metric(
-        "VAE, GAN: as `fid`, in the features of another network, which `features` names", "lowest"
+        GENERATORS, "as `fid`, in the features of another network, which `features` names", "lowest"
     ),
     "kernel_distance": Metric(
-        "VAE, GAN: as `kid`, in the features of another network, which `features` names", "lowest"
+        GENERATORS, "as `kid`, in the features of another network, which `features` names", "lowest"
     ),
     "precision": Metric(
-        "VAE, GAN: fraction of fakes among real images, by 3 nearest neighbours (Kynkäänniemi et al. 2019)"
+        GENERATORS, "fraction of fakes among real images, by 3 nearest neighbours (Kynkäänniemi et al. 2019)"
     ),
-    "recall": Metric("VAE, GAN: fraction of real images among fakes, likewise"),
+    "recall": Metric(GENERATORS, "fraction of real images among fakes, likewise"),
     "downstream_accuracy": Metric(
-        "autoencoder, VAE: fraction of reconstructions that a ResNet-18 trained on the data set classifies right",
+        AUTOENCODERS, "fraction of reconstructions that a ResNet-18 trained on the data set classifies right"
     ),
-    "downstream_accuracy_real": Metric("the same of the held-out images themselves"),
+    "downstream_accuracy_real": Metric(AUTOENCODERS, "the same of the held-out images themselves"),
 }
 """Every metric there is; a model has those of its family, and of what was asked for."""
 

