@@ -9,7 +9,9 @@ from orchestrator.progress import label
 from orchestrator.results import ResultsError
 from orchestrator.sweeps import recorded
 from search_spaces.trial import Trial
+from workers import data
 from workers.choices import Choices
+from workers.data import DataError
 from workers.ledger import Ledger
 from workers.objects import Objects
 from workers.stages import Evaluate, Features, Fit, Initial, Prune, Select, Shuffle, Stage, Train
@@ -56,7 +58,7 @@ def find_trial(trial_id: str, store: Store) -> tuple[Trial, list[Trial]]:
 def explain(trial_id: str, store: Store) -> Explanation:
     """The stages of a trial in order, each with what it took and who shares it."""
     trial, known = find_trial(trial_id, store)
-    plan = make_plan(known)
+    plan = make_plan([other for other in known if other.id == trial_id or _has_data(other)])
     held = take_inventory(plan, store).held
     own = next(planned for planned in plan.trials if planned.trial.id == trial_id)
     steps = []
@@ -70,6 +72,15 @@ def explain(trial_id: str, store: Store) -> Explanation:
         epochs = stage.to - begin if isinstance(stage, Train) else 0
         steps.append(Step(key, describe(stage, begin), key in held, epochs, _seconds(stage, begin, store), sharers))
     return Explanation(trial, tuple(steps), {other.id: label(other) for other in known})
+
+
+def _has_data(trial: Trial) -> bool:
+    """Whether a trial can be planned here; one of another sweep that cannot shares nothing that could be told."""
+    try:
+        data.card(trial.dataset)
+    except DataError:
+        return False
+    return True
 
 
 def describe(stage: Stage, begin: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 from pydantic import ValidationError
 
-from orchestrator.results import intact, rows_of
+from orchestrator.results import intact, read, rows_of
 from search_spaces.canonical import digest
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import TombolaError, sentence
@@ -21,7 +22,7 @@ from workers.data import DataError
 from workers.failures import Failures
 from workers.objects import Objects
 from workers.presence import alive, present, running, sign
-from workers.rows import SCHEMAS, row_name
+from workers.rows import row_name
 from workers.stages import Stage
 from workers.store import Store
 
@@ -139,7 +140,25 @@ def clear_errors(trials: Sequence[Trial], stages: Sequence[Stage], store: Store)
 
 
 def clear_rows(trials: Sequence[Trial], store: Store) -> None:
-    """Remove what is left of rows of `trials`: files that are damaged, or whose trial died before it wrote them all."""
+    """Remove what is in the way of new rows of `trials`: damaged files, and what was made of data that has changed.
+
+    History and masks are the same however a trial is measured, and stay for those rows that are there already.
+    """
+    prints, files = _fingerprints(trials), _files_by_trial(store)
     for trial in trials:
-        for dataset in SCHEMAS:
+        for dataset in (names.TRIALS, names.SCORES):
             store.delete(row_name(dataset, trial))
+        rows = read(store, names.TRIALS, files[trial.id])
+        outdated = bool((rows["data_fingerprint"] != prints[trial.id]).any())
+        for dataset in (names.HISTORY, names.MASKS):
+            name = row_name(dataset, trial)
+            if outdated or intact(store, dataset, name) is None:
+                store.delete(name)
+
+
+def _files_by_trial(store: Store) -> defaultdict[str, list[str]]:
+    """The files of the trials dataset, by the id of their trial."""
+    files = defaultdict(list)
+    for name in store.list(names.TRIALS):
+        files[name.removeprefix(f"{names.TRIALS}/").partition("-")[0]].append(name)
+    return files

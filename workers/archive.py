@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +11,6 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from search_spaces.canonical import canonical_json
-from search_spaces.trial import Distances
 from workers import names, snapshot
 from workers.ledger import Ledger, SegmentRecord
 from workers.objects import Objects
@@ -91,14 +89,6 @@ class Archive:
         """What was measured under `key`: its metrics, and the machine that measured them."""
         fact: dict[str, Any] | None = self.objects.read_fact(names.evaluation(key))
         return fact
-
-    def weights_hash(self, distances: Distances) -> str:
-        """SHA-256 of the weights of the network that distances are measured in the features of."""
-        assert distances.weights is not None
-        if distances.features != "fashion":
-            return distances.weights
-        payload = self.objects.read(names.classifier(distances.weights))
-        return hashlib.sha256(payload or b"").hexdigest()
 
     def commit_evaluation(self, key: str, fact: dict[str, Any], pictures: Mapping[str, bytes]) -> None:
         for kind, picture in pictures.items():

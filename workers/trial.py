@@ -155,7 +155,7 @@ def _measured_by(lab: Workbench, outcome: Outcome) -> Row:
         return row
     return row | {
         "features": evaluation.distances.features,
-        "features_weights": lab.archive.weights_hash(evaluation.distances),
+        "features_weights": _found(lab.archive.evaluation(outcome.evaluation))["network"],
         "distance_samples": evaluation.compared,
         "distance_reference": evaluation.distances.reference,
     }

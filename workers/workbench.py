@@ -6,13 +6,14 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import assert_never
 
 import torch
 
 from search_spaces.datasets import DatasetSpec
-from search_spaces.trial import Trial
+from search_spaces.trial import Distances, Trial
 from workers import data, device
 from workers.archive import Archive, Point
 from workers.data import Images, Labels, Split
@@ -138,8 +139,26 @@ class Workbench(Laboratory):
         match stage:
             case Initial() | Train():
                 return not self._missing(stage)
+            case Features():
+                return self._are_taken(stage)
+            case Select():
+                fact = self.archive.selection(stage.key)
+                return fact is not None and self.archive.evaluation(fact["evaluation"]) is not None
             case _:
                 return self.archive.objects.read(stage.object) is not None
+
+    def _are_taken(self, stage: Features) -> bool:
+        """Whether features of real images are there, taken with the weights that fakes will be seen with."""
+        found = instruments.real_features(self.archive.store, stage.key)
+        if found is None:
+            return False
+        if found.network == self._network(stage.distances).sha256:
+            return True
+        instruments.forget_features(self.archive.store, stage.key)
+        return False
+
+    def _network(self, distances: Distances) -> instruments.Network:
+        return instruments.network(self.archive.store, distances, self._device)
 
     def _make(self, stage: Stage) -> None:
         match stage:
@@ -218,7 +237,9 @@ class Workbench(Laboratory):
     def _commit_end(self, line: Line, segment: Segment, point: Point) -> None:
         """Commit the end of a segment. Where its moments are not kept and the line goes on, a checkpoint holds them."""
         end = State(line, segment.end)
-        goes_on = segment.kept == WEIGHTS and segment.end < max(self._points[line.key])
+        held, wanted = self.archive.held(line.key), self._points[line.key].items()
+        ahead = any(epoch > segment.end and not held.has(epoch, kept) for epoch, kept in wanted)
+        goes_on = segment.kept == WEIGHTS and ahead
         if goes_on:
             self.archive.commit_point(end, CHECKPOINT, point)
         self.archive.commit_point(end, segment.kept, point)
@@ -245,24 +266,27 @@ class Workbench(Laboratory):
         self.archive.objects.commit(stage.object, classifiers.pack(classifier))
 
     def _take_features(self, stage: Features) -> None:
-        images = self._part(stage.part, stage.samples)
-        extractor = instruments.extractor(self.archive.store, stage.distances, self._device)
-        self.archive.objects.commit(stage.object, feature_set(images.split(BATCH), extractor).pack())
+        network = self._network(stage.distances)
+        found = feature_set(self._part(stage.part, stage.samples).split(BATCH), network.extractor)
+        self.archive.objects.commit(stage.object, replace(found, network=network.sha256).pack())
 
     def _evaluate(self, stage: Evaluate) -> None:
         began = time.perf_counter()
         images = self._part(stage.part, stage.evaluation.samples)
-        family = self.family_at(stage.state)
-        metrics, pictures = evaluate(family, images, stage.evaluation, self._yardstick(stage), self._judge(stage))
+        family, yardstick = self.family_at(stage.state), self._yardstick(stage)
+        metrics, pictures = evaluate(family, images, stage.evaluation, yardstick, self._judge(stage), stage.part)
         machine = device.describe(self._device)
         fact = {"metrics": metrics, "seconds": time.perf_counter() - began, "machine": machine}
+        if yardstick:
+            fact["network"] = yardstick.real.network
         self.archive.commit_evaluation(stage.key, fact, pictures)
 
     def _yardstick(self, stage: Evaluate) -> Yardstick | None:
         if stage.features is None:
             return None
-        extractor = instruments.extractor(self.archive.store, stage.evaluation.distances, self._device)
-        return Yardstick(extractor, instruments.real_features(self.archive.store, stage.features))
+        real = instruments.real_features(self.archive.store, stage.features)
+        assert real is not None, "what an evaluation needs is there before it is made"
+        return Yardstick(self._network(stage.evaluation.distances).extractor, real)
 
     def _judge(self, stage: Evaluate) -> Judge | None:
         if stage.classifier is None:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, TypeVar
@@ -76,17 +76,25 @@ class Cached:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What stands beside the arrays: the card, and the SHA-256 of each array's file by its name."""
+    """What stands beside the arrays: the card, the SHA-256 of each array's file by its name, and that of these two."""
 
     card: DatasetCard
     sha256: dict[str, str]
+    checksum: str
+
+    @classmethod
+    def of(cls, card: DatasetCard, sha256: dict[str, str]) -> _Entry:
+        return cls(card, sha256, digest([asdict(card), sha256]))
 
 
 _entries = TypeAdapter(_Entry)
 
 
 def _entry(folder: Path) -> _Entry:
-    return _entries.validate_json((folder / "card.json").read_bytes())
+    entry = _entries.validate_json((folder / "card.json").read_bytes())
+    if entry != _Entry.of(entry.card, entry.sha256):
+        raise DataError("the checksum of card.json is wrong")
+    return entry
 
 
 def _split(folder: Path) -> Split:
@@ -109,7 +117,7 @@ def _write(folder: Path, split: Split, words: Mapping[str, str]) -> None:
         for name, array in arrays.items():
             np.save(made / f"{name}.npy", array)
         sha256 = {name: _sha256_of_file(made / f"{name}.npy") for name in arrays}
-        (made / "card.json").write_bytes(_entries.dump_json(_Entry(_card(arrays, words), sha256)))
+        (made / "card.json").write_bytes(_entries.dump_json(_Entry.of(_card(arrays, words), sha256)))
         try:
             made.rename(folder)
         except OSError:

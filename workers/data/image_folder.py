@@ -24,7 +24,7 @@ _TRANSFORM = "{colour}, transparency over white, centre square, resized to {size
 
 def files(spec: DatasetSpec) -> Files:
     assert isinstance(spec, ImageFolder)
-    root = data_folder() / spec.folder
+    root = data_folder() / Path(spec.folder).expanduser()
     images = (path for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
     names = sorted(path.relative_to(root).as_posix() for path in images)
     if len(names) < _FEWEST:

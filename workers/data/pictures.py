@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from workers.data.card import DataError, Images
 
@@ -23,7 +23,7 @@ def read_picture(file: Path | IO[bytes], mode: str, name: str) -> Image.Image:
     """
     try:
         with Image.open(file) as picture:
-            return _opaque(_eight_bit(picture)).convert(mode)
+            return _opaque(_eight_bit(ImageOps.exif_transpose(picture))).convert(mode)
     except _UNREADABLE as error:
         raise DataError(f"{name} is not a readable image: {error}") from error
 

@@ -25,10 +25,12 @@ def evaluate(
     evaluation: Evaluation,
     yardstick: Yardstick | None = None,
     judge: Judge | None = None,
+    part: str = "held_out",
 ) -> tuple[dict[str, float], dict[str, bytes]]:
-    """The metrics of a model on the first `samples` of the held-out images (uint8, on its device), and PNGs by kind.
+    """The metrics of a model on the first `samples` of held-out images (uint8, on its device), and PNGs by kind.
 
-    Distances are measured with a yardstick, downstream accuracy with a judge, each where there is one.
+    Distances are measured with a yardstick, downstream accuracy with a judge, each where there is one. `part` names
+    what the images are held out for: fakes by which an epoch is selected are not those that are reported on.
 
     Raises:
         Diverged: if a metric is NaN or infinite.
@@ -43,7 +45,7 @@ def evaluate(
         if isinstance(family, GAN):
             metrics |= adversarial(family, images)
         if isinstance(family, VAE | GAN) and yardstick:
-            metrics |= distances_of(family, yardstick, evaluation.compared, images.device)
+            metrics |= distances_of(family, yardstick, evaluation.compared, part, images.device)
         if isinstance(family, Autoencoder | VAE) and judge:
             metrics |= downstream_accuracy(family, images, judge)
         for name, value in metrics.items():

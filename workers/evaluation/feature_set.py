@@ -19,21 +19,26 @@ _CPU_BATCH = 10
 class FeatureSet:
     """Features (N, D) of images, in fp32, and their mean (D,) and covariance (D, D) in float64; on the CPU.
 
-    `logits` (N, K) are there where the network is Inception, for the Inception Score.
+    `logits` (N, K) are there where the network is Inception, for the Inception Score. `network` is the SHA-256 of the
+    weights that they were taken with.
     """
 
     values: Tensor
     mean: Tensor
     covariance: Tensor
     logits: Tensor | None = None
+    network: str = ""
 
     def pack(self) -> bytes:
         tensors = {"values": self.values, "mean": self.mean, "covariance": self.covariance}
+        tensors["network"] = torch.tensor(list(bytes.fromhex(self.network)), dtype=torch.uint8)
         return save(tensors if self.logits is None else {**tensors, "logits": self.logits})
 
     @classmethod
     def unpack(cls, payload: bytes) -> FeatureSet:
-        return cls(**load(payload))
+        tensors = load(payload)
+        network = bytes(tensors.pop("network").tolist()).hex()
+        return cls(**tensors, network=network)
 
 
 class Moments:

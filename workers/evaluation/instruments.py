@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -19,23 +21,35 @@ from workers.store import Store, open_store
 from workers.training import normalised
 
 
-def extractor(store: Store, distances: Distances, device: torch.device) -> Extractor:
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network to take features with, and the SHA-256 of its weights."""
+
+    extractor: Extractor
+    sha256: str
+
+
+def network(store: Store, distances: Distances, device: torch.device) -> Network:
     """The network that distances are measured in the features of.
 
     Raises:
         ExtractorError: if its weights are gone from the store.
     """
     assert distances.weights is not None
-    return _extractor(store.uri, distances.features, distances.weights, device)
+    return _network(store.uri, distances.features, distances.weights, device)
 
 
 @lru_cache(maxsize=1)
-def _extractor(store_uri: str, features: str, weights: str, device: torch.device) -> Extractor:
+def _network(store_uri: str, features: str, weights: str, device: torch.device) -> Network:
     objects = Objects(open_store(store_uri))
     if features == "fashion":
-        return Penultimate(_classifier(store_uri, weights, "fashion", 1, device))
+        payload = _needed(objects, names.classifier(weights), "the classifier 'fashion'")
+        small = classifiers.unpack(payload, "fashion", 1, device)
+        return Network(Penultimate(small), hashlib.sha256(payload).hexdigest())
     state = state_dict_of(_needed(objects, names.weights(weights), f"the weights of {features}"))
-    return Inception(state, device, SPACES["inception"].layer) if features == "inception" else EffNet(state, device)
+    inception = features == "inception"
+    made = Inception(state, device, SPACES["inception"].layer) if inception else EffNet(state, device)
+    return Network(made, weights)
 
 
 def classifier(store: Store, key: str, network: str, channels: int, device: torch.device) -> nn.Module:
@@ -53,19 +67,27 @@ def _classifier(store_uri: str, key: str, network: str, channels: int, device: t
     return classifiers.unpack(payload, network, channels, device)
 
 
-def real_features(store: Store, key: str) -> FeatureSet:
-    """The features of real images that a stage has taken.
+def real_features(store: Store, key: str) -> FeatureSet | None:
+    """The features of real images that a stage has taken, or None; read once a process."""
+    if (store.uri, key) not in _real:
+        payload = Objects(store).read(names.features(key))
+        if payload is None:
+            return None
+        while len(_real) >= _KEPT:
+            del _real[next(iter(_real))]
+        _real[store.uri, key] = FeatureSet.unpack(payload)
+    return _real[store.uri, key]
 
-    Raises:
-        ExtractorError: if they are gone from the store.
-    """
-    return _real_features(store.uri, key)
+
+def forget_features(store: Store, key: str) -> None:
+    """Remove features that were taken with other weights than a network has now."""
+    _real.pop((store.uri, key), None)
+    store.delete(names.features(key))
 
 
-@lru_cache(maxsize=2)
-def _real_features(store_uri: str, key: str) -> FeatureSet:
-    payload = _needed(Objects(open_store(store_uri)), names.features(key), "the features of real images")
-    return FeatureSet.unpack(payload)
+_KEPT = 2
+"""Sets of features in memory: those that are reported on, and those by which an epoch is selected."""
+_real: dict[tuple[str, str], FeatureSet] = {}
 
 
 class Penultimate:
@@ -86,5 +108,7 @@ class Penultimate:
 def _needed(objects: Objects, name: str, what: str) -> bytes:
     payload = objects.read(name)
     if payload is None:
-        raise ExtractorError(f"{what}: {name} is gone from store {objects.store.uri}; run the sweep again")
+        raise ExtractorError(
+            f"{what}: {name} is gone from store {objects.store.uri}; resume the sweep to have it again"
+        )
     return payload

@@ -37,4 +37,4 @@ def elbo(family: VAE, images: Tensor) -> dict[str, float]:
 def active_units(family: VAE, images: Tensor) -> dict[str, float]:
     """Units of the code that say something of an image: Var_x(E[z_u | x]) > 0.01 (Burda et al. 2016, section 5.2)."""
     means = torch.cat([family.posterior(batch)[0] for batch in images.split(SIZE)])
-    return {"active_units": float((means.double().var(0) > _ACTIVE).sum())}
+    return {"active_units": float((means.double().var(0, correction=0) > _ACTIVE).sum())}

@@ -27,14 +27,19 @@ class Yardstick:
     real: FeatureSet
 
 
-def distances_of(family: VAE | GAN, yardstick: Yardstick, count: int, device: torch.device) -> dict[str, float]:
+def distances_of(
+    family: VAE | GAN, yardstick: Yardstick, count: int, part: str, device: torch.device
+) -> dict[str, float]:
     """The distances of `count` samples, made in evaluation mode, from the real images of a yardstick."""
-    return distances(feature_set(samples(family, count, device), yardstick.extractor), yardstick.real)
+    return distances(feature_set(samples(family, count, part, device), yardstick.extractor), yardstick.real)
 
 
-def samples(family: VAE | GAN, count: int, device: torch.device) -> Iterator[Tensor]:
-    """Batches of uint8 images from latents that are the same for every model with a code of the same size."""
-    noise = generator(0, "samples")  # on the CPU, so that they are the same on every device, too
+def samples(family: VAE | GAN, count: int, part: str, device: torch.device) -> Iterator[Tensor]:
+    """Batches of uint8 images, from latents that are the same for every model with a code of the same size.
+
+    For each `part` of the real images that they are compared with they are others.
+    """
+    noise = generator(0, f"samples:{part}")  # on the CPU, so that they are the same on every device, too
     for begin in range(0, count, BATCH):
         latents = family.latents(min(BATCH, count - begin), noise).to(device)
         yield as_bytes(family.generate(latents))
