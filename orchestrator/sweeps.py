@@ -146,10 +146,10 @@ def clear_rows(trials: Sequence[Trial], store: Store) -> None:
     """
     prints, files = _fingerprints(trials), _files_by_trial(store)
     for trial in trials:
-        for dataset in (names.TRIALS, names.SCORES):
-            store.delete(row_name(dataset, trial))
         rows = read(store, names.TRIALS, files[trial.id])
         outdated = bool((rows["data_fingerprint"] != prints[trial.id]).any())
+        for dataset in (names.TRIALS, names.SCORES):
+            store.delete(row_name(dataset, trial))
         for dataset in (names.HISTORY, names.MASKS):
             name = row_name(dataset, trial)
             if outdated or intact(store, dataset, name) is None:

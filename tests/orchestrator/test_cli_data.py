@@ -102,7 +102,10 @@ def test_missing_weights_are_told(tombola: Tombola, folder: Path) -> None:
     ("evaluation", "message"),
     [
         ({"samples": 101}, "evaluation.samples: 101 is more than the 100 held-out images of toy_digits"),
-        ({"distances": {"features": "inception"}}, "inception needs more than its 2048 features of samples, not 50"),
+        (
+            {"distances": {"features": "inception"}},
+            "inception needs more samples than its 2048 features, but samples is 50",
+        ),
         ({"distances": {"features": "vgg"}}, "evaluation.distances.features: input should be 'auto', 'none',"),
         ({"selection": {"every": 1}}, "500 for selection and 50 to report on are more than the 100 held-out images"),
         ({"selection": {"every": 0}}, "evaluation.selection.every: input should be greater than 0"),

@@ -7,7 +7,7 @@ from workers.store import Store
 
 def test_a_trial_is_explained_from_what_it_is_measured_with_to_its_best_epoch(store: Store) -> None:
     evaluation = {
-        "distances": {"features": "fashion", "weights": "key", "samples": 50},
+        "distances": {"features": "fashion", "weights": "ab" * 32, "samples": 50},
         "selection": {"every": 2, "samples": 50},
     }
     sweep = Sweep.model_validate(toy_sweep(models=[TOY_MODELS["vae"]], sparsities=[0.2], evaluation=evaluation))

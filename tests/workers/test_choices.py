@@ -11,12 +11,15 @@ from tests.toys import toy_trial
 from workers import choices, data, names, weights
 from workers.choices import Choices, DistancesError
 from workers.data import DataError, DatasetCard
-from workers.laboratory import classifier_key
+from workers.laboratory import VERSIONS, classifier_key
 from workers.objects import Objects
 from workers.store import Store
 from workers.weights import Weights, WeightsError
 
+SHA256 = "5f" * 32
 FASHION = DatasetCard("fashion", (1, 32, 32), 60_000, 10_000, 10, "labels")
+
+AUTO = {"samples": 50, "distances": {"features": "auto"}}
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     card = data.card
 
     def find(features: Any) -> Weights | None:
-        return Weights(Path(__file__), f"{features}-hash") if features in there else None
+        return Weights(Path(__file__), SHA256) if features in there else None
 
     def fashion_or_digits(dataset: Any) -> DatasetCard:
         if not isinstance(dataset, FashionMNIST):
@@ -61,14 +64,14 @@ def test_inception_is_the_best_where_there_are_samples_enough(
 ) -> None:
     here |= {"fashion", "inception"}
     assert settled(store, trial(samples=2048)).features == "fashion"
-    assert settled(store, trial(samples=2049)) == Distances(features="inception", weights="inception-hash")
+    assert settled(store, trial(samples=2049)) == Distances(features="inception", weights=SHA256)
 
 
 def test_it_is_said_what_was_settled_and_why(store: Store, here: set[str]) -> None:
     made = Choices(store)
     made.settle([trial(), trial("dcgan"), trial("linear_autoencoder")])
     (sentence,) = made.told
-    assert sentence.startswith("distances on toy_digits: none, inception needs more than its 2048 features")
+    assert sentence.startswith("distances on toy_digits: none; inception needs more samples than its 2048 features")
     assert "fashion_mnist: not here; get it" in sentence
 
 
@@ -94,11 +97,11 @@ def test_weights_are_kept_in_the_store_for_workers_that_have_none(
 ) -> None:
     file = tmp_path / "weights.pth"
     file.write_bytes(b"some weights")
-    monkeypatch.setattr(weights, "find", lambda features: Weights(file, "5f00"))
+    monkeypatch.setattr(weights, "find", lambda features: Weights(file, SHA256))
     made = Choices(store)
     made.settle([trial(features="effnet", samples=400)])
     made.record()
-    assert Objects(store).read(names.weights("5f00")) == b"some weights"
+    assert Objects(store).read(names.weights(SHA256)) == b"some weights"
 
 
 def test_an_autoencoder_has_no_distances_whatever_is_asked(store: Store, here: set[str]) -> None:
@@ -106,7 +109,7 @@ def test_an_autoencoder_has_no_distances_whatever_is_asked(store: Store, here: s
 
 
 def test_what_is_settled_stays(store: Store) -> None:
-    chosen = {"features": "inception", "weights": "abc"}
+    chosen = {"features": "inception", "weights": SHA256}
     assert settled(store, trial(**chosen)) == Distances(**chosen)
 
 
@@ -121,8 +124,12 @@ def test_settling_changes_neither_identity_nor_anything_else(store: Store, here:
 @pytest.mark.parametrize(
     ("asked", "error", "message"),
     [
-        ({"features": "inception", "samples": 2048}, DistancesError, "inception needs more than its 2048 features"),
-        ({"features": "fashion", "samples": 48}, DistancesError, "fashion needs more than its 48 features of samples"),
+        (
+            {"features": "inception", "samples": 2048},
+            DistancesError,
+            "inception needs more samples than its 2048 features",
+        ),
+        ({"features": "fashion", "samples": 48}, DistancesError, "fashion needs more samples than its 48 features"),
         ({"features": "inception", "samples": 5000}, WeightsError, "--download"),
         ({"features": "fashion"}, DataError, "not here; get it"),
     ],
@@ -134,12 +141,78 @@ def test_what_is_asked_for_and_cannot_be_had_is_an_error(
         settled(store, trial(**asked))
 
 
-def test_features_of_grey_images_are_not_for_colour(
+def test_a_fraction_or_a_selection_is_measured_as_the_whole_was(store: Store, here: set[str]) -> None:
+    here.add("effnet")
+    first = Choices(store)
+    first.settle([trial(samples=400)])
+    first.record()
+    here.add("fashion")
+    selecting = {"samples": 400, "distances": {"features": "auto"}, "selection": {"every": 1, "samples": 400}}
+    less = {"name": "toy_digits", "fraction": 0.5}
+    for asked in (
+        trial(samples=401),
+        toy_trial("vae", evaluation=selecting),
+        toy_trial("vae", datasets=[less], evaluation={"samples": 400, "distances": {"features": "auto"}}),
+    ):
+        assert settled(store, asked).features == "effnet"
+    assert settled(store, toy_trial("vae", datasets=["digits"], evaluation=AUTO)).features == "fashion"
+
+
+def test_having_none_is_remembered_and_says_what_to_do(store: Store, here: set[str]) -> None:
+    first = Choices(store)
+    first.settle([trial()])
+    first.record()
+    here.add("fashion")
+    again = Choices(store)
+    again.settle([trial()])
+    assert "none, as before in this store; name evaluation.distances.features to have any" in again.told[0]
+    assert settled(store, trial(features="fashion")).features == "fashion"
+
+
+def test_features_that_need_more_samples_give_way_to_others(store: Store, here: set[str]) -> None:
+    here |= {"inception", "fashion"}
+    first = Choices(store)
+    first.settle([trial(samples=3000)])
+    first.record()
+    assert settled(store, trial(samples=3001)).features == "inception"
+    assert settled(store, trial(samples=100)).features == "fashion"
+
+
+@pytest.mark.parametrize("features", ["fashion", "effnet"])
+def test_what_a_store_holds_is_not_needed_on_the_machine(
+    store: Store, here: set[str], features: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"some weights")
+    here |= {"fashion", "effnet"}
+    find = weights.find
+    monkeypatch.setattr(weights, "find", lambda f: Weights(file, SHA256) if find(f) else None)
+    first = Choices(store)
+    first.settle([trial(features=features, samples=400)])
+    first.record()
+    here.clear()
+    again = Choices(store)
+    again.settle([trial(features=features, samples=401)])
+    again.record()
+
+
+def test_a_new_way_to_fit_a_classifier_makes_another(
     store: Store, here: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choices.data, "card", lambda dataset: DatasetCard("colour", (3, 32, 32), 100, 100))
-    with pytest.raises(DistancesError, match="fashion is for images of 1 channel, toy_digits has 3"):
-        settled(store, trial(features="fashion"))
+    here.add("fashion")
+    first = Choices(store)
+    first.settle([trial()])
+    first.record()
+    before = settled(store, trial()).weights
+    monkeypatch.setitem(VERSIONS, "fit", 99)
+    assert settled(store, trial()).weights != before
+
+
+def test_weights_are_not_for_users_to_give() -> None:
+    with pytest.raises(ValueError, match="weights: tombola fills them in"):
+        trial(weights=SHA256)
+    with pytest.raises(ValueError, match="String should match"):
+        trial(features="effnet", weights="../../x")
 
 
 def test_a_selection_needs_samples_enough_too(store: Store, here: set[str]) -> None:
@@ -148,5 +221,5 @@ def test_a_selection_needs_samples_enough_too(store: Store, here: set[str]) -> N
         "distances": {"features": "fashion"},
         "selection": {"every": 1, "samples": 40},
     }
-    with pytest.raises(DistancesError, match="more than its 48 features of samples, not 40"):
+    with pytest.raises(DistancesError, match=r"its 48 features, but selection.samples is 40"):
         settled(store, toy_trial("vae", evaluation=evaluation))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -6,9 +7,11 @@ from search_spaces.errors import TombolaError
 from tests.toys import toy_trial
 from workers.data import DatasetCard
 from workers.demands import check_demands, selected_by
+from workers.metrics import METRICS
 
 CARD = DatasetCard("fingerprint", (1, 32, 32), 120, 100, 10, "labels")
-FASHION = {"features": "fashion", "weights": "key"}
+KEY = "ab" * 32
+FASHION = {"features": "fashion", "weights": KEY}
 
 
 @pytest.mark.parametrize(
@@ -33,12 +36,14 @@ FASHION = {"features": "fashion", "weights": "key"}
         ),
         (
             {"selection": {"every": 1, "samples": 9, "by": "loss"}},
-            "evaluation.selection.by: 'loss' is no metric to select by; known: reconstruction_mse,",
+            "evaluation.selection.by: 'loss' is not measured there on a vae; known: elbo, reconstruction_mse",
         ),
         (
             {"selection": {"every": 1, "samples": 9, "by": "fid"}, "distances": FASHION},
-            "evaluation.selection.by: fid is not measured; evaluation.distances.features is fashion",
+            "'fid' is not measured there on a vae; known: frechet_distance, kernel_distance, elbo",
         ),
+        ({"selection": {"every": 1, "samples": 9, "by": "kl"}}, "'kl' is not measured there"),
+        ({"selection": {"every": 1, "samples": 9, "by": "downstream_accuracy"}}, "is not measured there on a vae"),
     ],
 )
 def test_what_cannot_be_measured_is_told_before_training(evaluation: dict[str, Any], message: str) -> None:
@@ -63,7 +68,7 @@ def test_without_labels_there_is_no_downstream_accuracy() -> None:
         ("linear_autoencoder", {}, "reconstruction_mse"),
         ("vae", {}, "elbo"),
         ("vae", FASHION, "frechet_distance"),
-        ("dcgan", {"features": "inception", "weights": "key"}, "fid"),
+        ("dcgan", {"features": "inception", "weights": KEY}, "fid"),
     ],
 )
 def test_the_best_epoch_is_selected_by_what_a_model_is_best_judged_by(
@@ -76,3 +81,27 @@ def test_the_best_epoch_is_selected_by_what_a_model_is_best_judged_by(
 def test_a_gan_without_distances_has_nothing_to_be_selected_by() -> None:
     with pytest.raises(TombolaError, match="without distances a dcgan has nothing to be selected by"):
         selected_by(toy_trial("dcgan", evaluation={"selection": {"every": 1, "samples": 9}}))
+
+
+@pytest.mark.parametrize(("model", "by"), [("dcgan", "elbo"), ("linear_autoencoder", "elbo")])
+def test_a_model_is_not_selected_by_what_its_family_does_not_have(model: str, by: str) -> None:
+    distances = {"distances": FASHION} if model == "dcgan" else {}
+    with pytest.raises(TombolaError, match=f"'elbo' is not measured there on a {model}"):
+        selected_by(toy_trial(model, evaluation={"selection": {"every": 1, "samples": 9, "by": by}, **distances}))
+
+
+def test_features_of_grey_images_are_not_for_colour() -> None:
+    with pytest.raises(TombolaError, match="fashion is for images of 1 channel, toy_digits has 3"):
+        check_demands(toy_trial("vae", evaluation={"distances": FASHION}), replace(CARD, image=(3, 32, 32)))
+
+
+@pytest.mark.parametrize(
+    "metric", ["fid", "kid", "frechet_distance", "kernel_distance", "reconstruction_mse", "reconstruction"]
+)
+def test_errors_and_distances_are_best_where_they_are_lowest(metric: str) -> None:
+    assert METRICS[metric].best_of([3.0, 1.0, 2.0, 1.0]) == 1
+
+
+@pytest.mark.parametrize("metric", ["elbo", "inception_score"])
+def test_bounds_and_scores_are_best_where_they_are_highest(metric: str) -> None:
+    assert METRICS[metric].best_of([-2.0, -1.0, -1.0]) == 1

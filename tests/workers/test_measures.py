@@ -22,12 +22,14 @@ from workers.laboratory import Recorder
 from workers.objects import Objects
 from workers.program import run_program
 from workers.reports import EpochTrained, Report
-from workers.stages import Evaluate, Features, Select
+from workers.stages import Evaluate, Features, Fit, Select
 from workers.store import Store, open_store
 from workers.trial import run_trial
+from workers.workbench import Workbench
 
 CARD = DatasetCard("fingerprint", (1, 32, 32), 120, 100, 10, "labels")
-INCEPTION = {"features": "inception", "weights": "abc", "samples": 70}
+KEY, OTHER = "ab" * 32, "cd" * 32
+INCEPTION = {"features": "inception", "weights": KEY, "samples": 70}
 
 
 @pytest.fixture
@@ -36,8 +38,10 @@ def fashion(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(data.sources, "fashion_mnist", data.sources["toy_digits"])
     monkeypatch.setitem(SCHOOLINGS, "fashion", replace(SCHOOLINGS["fashion"], epochs=1, accuracy=0.0))
     data.card.cache_clear()
+    instruments._network.cache_clear()
     yield
     data.card.cache_clear()
+    instruments._network.cache_clear()
 
 
 @pytest.fixture
@@ -91,7 +95,7 @@ def test_the_key_of_features_holds_all_that_they_depend_on(monkeypatch: pytest.M
         key(replace(CARD, fingerprint="other")),
         key(replace(CARD, image=(1, 64, 64))),
         key(samples=71),
-        key(weights="other"),
+        key(weights=OTHER),
         key(features="effnet"),
         key(reference="train"),
     ]
@@ -208,7 +212,102 @@ def test_results_can_be_read_where_the_data_is_not(store: Store, monkeypatch: py
 
 
 def test_weights_that_are_gone_from_the_store_are_told_in_one_sentence(store: Store) -> None:
-    instruments._extractor.cache_clear()
-    trial = toy_trial("dcgan", evaluation={"samples": 70, "distances": {"features": "effnet", "weights": "abc"}})
+    instruments._network.cache_clear()
+    trial = toy_trial("dcgan", evaluation={"samples": 70, "distances": {"features": "effnet", "weights": KEY}})
     assert run_trial(trial, store) == "failed"
-    assert "the weights of effnet: objects/weights/ab/abc is gone from store" in results.trials(store.uri)["error"][0]
+    assert "the weights of effnet: objects/weights/ab/abab" in results.trials(store.uri)["error"][0]
+
+
+def test_another_evaluation_that_is_stopped_leaves_histories_and_masks_to_the_first(store: Store) -> None:
+    trial = toy_trial()
+    run_trial(trial, store)
+    sweeps.clear_rows([toy_trial(evaluation={"samples": 49})], store)
+    assert sweeps.standing([trial], store).done == 1
+
+
+def test_rows_of_other_data_make_way(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = toy_trial()
+    run_trial(trial, store)
+    monkeypatch.setattr(data, "card", lambda dataset: CARD)
+    sweeps.clear_rows([trial], store)
+    for dataset in (names.TRIALS, names.SCORES, names.HISTORY, names.MASKS):
+        assert list(store.list(dataset)) == []
+
+
+def test_features_are_taken_again_when_the_classifier_has_become_another(
+    store: Store, fashion: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluation = {"distances": {"features": "fashion", "samples": 50}}
+    run(store, "vae", evaluation=evaluation)
+    (name,) = store.list("objects/classifiers")
+    store.delete(name)
+    instruments._network.cache_clear()
+    instruments._real.clear()
+    monkeypatch.setitem(SCHOOLINGS, "fashion", replace(SCHOOLINGS["fashion"], lr=1e-2))
+    run(store, "vae", evaluation={**evaluation, "samples": 60})
+    payload, (features,) = Objects(store).read(name), store.list("objects/features")
+    assert payload is not None
+    now = hashlib.sha256(payload).hexdigest()
+    rows = results.trials(store.uri).set_index("samples")["features_weights"]
+    assert rows[60] == now != rows[50]
+    assert FeatureSet.unpack(Objects(store).read(features) or b"").network == now
+
+
+def test_a_damaged_evaluation_of_the_best_epoch_is_made_again(store: Store) -> None:
+    evaluation = {"samples": 60, "selection": {"every": 1, "samples": 40}}
+    asked = {"evaluation": evaluation, "epochs": 6, "recipe": {"batch": 20, "lr": 0.2}}
+    run(store, "linear_autoencoder", **asked)
+    before = results.trials(store.uri)["best_score"][0]
+    (selection,) = store.list("objects/selections")
+    measured = Objects(store).read_fact(selection)["evaluation"]
+    store.delete(names.evaluation(measured))
+    store.put_if_absent(names.evaluation(measured), b"damaged")
+    for name in list(store.list(names.TRIALS)):
+        store.delete(name)
+    assert run(store, "linear_autoencoder", **asked) == 0
+    assert results.trials(store.uri)["best_score"][0] == before
+
+
+def test_selection_added_later_leaves_no_checkpoints(store: Store) -> None:
+    run(store, "vae")
+    run(store, "vae", evaluation={"selection": {"every": 1, "samples": 40}})
+    assert not [name for name in store.list(names.STATES) if name.endswith(".checkpoint")]
+
+
+def test_features_for_selection_are_never_those_of_training_images() -> None:
+    distances = {**INCEPTION, "reference": "train"}
+    selection = {"every": 1, "samples": 40}
+    trial = toy_trial("dcgan", evaluation={"samples": 60, "distances": distances, "selection": selection})
+    assert [stage.part for stage in features_of(trial)] == ["train", "selection"]
+
+
+def test_the_last_held_out_images_select_and_the_first_are_reported_on(store: Store) -> None:
+    trial = toy_trial(evaluation={"samples": 60, "selection": {"every": 1, "samples": 40}})
+    bench = Workbench(trial, store, {}, lambda report: None)
+    held_out = torch.from_numpy(data.load(ToyDigits()).held_out.copy())
+    assert bench._part("selection", 40).equal(held_out[60:])
+    assert bench._part("held_out", 60).equal(held_out[:60])
+    assert bench._part("train", 5).equal(torch.from_numpy(data.load(ToyDigits()).train[:5].copy()))
+
+
+def test_an_evaluation_key_holds_what_it_looks_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    def key(card: DatasetCard = CARD, **evaluation: Any) -> str:
+        trial = toy_trial("vae", evaluation={"samples": 70, **evaluation})
+        recorder = Recorder(trial, card)
+        return run_program(recorder, trial).evaluation
+
+    def labelled(labels: str) -> str:
+        monkeypatch.setattr(data, "card", lambda dataset: replace(CARD, labels=labels))
+        return key(downstream=True)
+
+    keys = [key(), key(distances=INCEPTION), labelled("labels"), labelled("others")]
+    monkeypatch.setitem(feature_spaces.SPACES, "inception", FeatureSpace("768", 768, (1, 3)))
+    keys.append(key(distances=INCEPTION))
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_classifier_of_downstream_accuracy_learns_all_of_the_data() -> None:
+    trial = toy_trial(datasets=[{"name": "toy_digits", "fraction": 0.5}], evaluation={"downstream": True})
+    recorder = Recorder(trial, CARD)
+    run_program(recorder, trial)
+    assert [stage.dataset for stage in recorder.stages.values() if isinstance(stage, Fit)] == [ToyDigits()]
