@@ -22,7 +22,7 @@ from workers.laboratory import Recorder
 from workers.objects import Objects
 from workers.program import run_program
 from workers.reports import EpochTrained, Report
-from workers.stages import Evaluate, Features, Fit, Select
+from workers.stages import Evaluate, Features, Fit, Line, Select, State
 from workers.store import Store, open_store
 from workers.trial import run_trial
 from workers.workbench import Workbench
@@ -311,3 +311,17 @@ def test_the_classifier_of_downstream_accuracy_learns_all_of_the_data() -> None:
     recorder = Recorder(trial, CARD)
     run_program(recorder, trial)
     assert [stage.dataset for stage in recorder.stages.values() if isinstance(stage, Fit)] == [ToyDigits()]
+
+
+def test_the_judge_knows_the_labels_of_the_images_that_are_evaluated(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instruments, "classifier", lambda *asked: torch.nn.Identity())
+    trial = toy_trial(evaluation={"samples": 25})
+    bench = Workbench(trial, store, {}, lambda report: None)
+    state = State(Line("line"), 0)
+    judge = bench._judge(Evaluate("key", state, trial.evaluation, "held_out", None, "classifier"))
+    labels = data.load(ToyDigits()).held_out_labels
+    assert labels is not None
+    assert judge is not None
+    assert judge.labels.tolist() == labels[:25].tolist()

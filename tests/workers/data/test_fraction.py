@@ -6,6 +6,7 @@ import pytest
 from search_spaces.datasets import CelebA, DatasetSpec, Digits, Emoji
 from tests.toys import ToyDigits
 from workers import data
+from workers.data import DatasetCard, Split
 
 
 def test_a_fraction_is_a_prefix_of_a_larger_one() -> None:
@@ -62,3 +63,18 @@ def test_a_fraction_stays_out_of_what_is_decoded(spec: DatasetSpec, monkeypatch:
     sizes = [len(data.load(spec.model_copy(update={"fraction": fraction})).train) for fraction in (0.2, 0.7)]
     assert sizes == [2, 7]
     assert asked == [spec]
+
+
+def test_labels_stay_with_their_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Numbered:
+        def card(self, spec: DatasetSpec) -> DatasetCard:
+            return DatasetCard("numbered", (1, 2, 2), 100, 100)
+
+        def load(self, spec: DatasetSpec) -> Split:
+            numbers = np.arange(100, dtype=np.uint8)
+            images = np.broadcast_to(numbers[:, None, None, None], (100, 1, 2, 2))
+            return Split(images, images, numbers, numbers)
+
+    monkeypatch.setitem(data.sources, "toy_digits", Numbered())
+    split = data.load.__wrapped__(ToyDigits(fraction=0.31))
+    assert split.train_labels.tolist() == split.train[:, 0, 0, 0].tolist() == list(range(31))

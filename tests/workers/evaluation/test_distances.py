@@ -1,5 +1,6 @@
 """Distances against closed forms and plain numpy, and feature sets against both."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_fidelity import calculate_metrics
+from torch_fidelity.metric_kid import kid_features_to_metric
 
 from workers.evaluation.distances import distances, frechet_distance, kernel_distance
 from workers.evaluation.extractors import Inception, state_dict_of
@@ -108,6 +110,32 @@ def test_inception_names_its_metrics_and_finds_a_set_at_no_distance_from_itself(
     assert abs(metrics["kid"]) < 1e-6 + abs(_bias(found.values))
     assert metrics["inception_score"] >= 1
     assert (metrics["precision"], metrics["recall"]) == (1, 1)
+
+
+def test_the_inception_score_is_that_of_the_fakes() -> None:
+    sure, unsure = 20 * torch.eye(4).repeat(25, 1), torch.zeros(100, 4)
+    values = gaussian(100, 3)
+    fakes, real = replace(cloud(values), logits=sure), replace(cloud(values), logits=unsure)
+    assert distances(fakes, real)["inception_score"] > 3  # 4 but for how few there are in a split
+    assert distances(real, fakes)["inception_score"] == pytest.approx(1)
+
+
+def test_the_kernel_distance_keeps_its_digits_where_features_are_large() -> None:
+    one, other = 300 + gaussian(50, 4), 300 + gaussian(50, 4, seed=1)
+
+    def mean(x: Tensor, y: Tensor, pairs: Tensor) -> float:
+        return float((((x.double() @ y.double().T) / 4 + 1) ** 3)[pairs].mean())
+
+    apart, all_pairs = ~torch.eye(50, dtype=torch.bool), torch.ones(50, 50, dtype=torch.bool)
+    expected = mean(one, one, apart) + mean(other, other, apart) - 2 * mean(one, other, all_pairs)
+    assert kernel_distance(cloud(one), cloud(other)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_of_many_images_the_kernel_distance_is_the_mean_over_subsets_that_kid_is_defined_by() -> None:
+    one, other = gaussian(5001, 2), gaussian(5001, 2, seed=1) + 0.1
+    theirs = kid_features_to_metric(one.double(), other.double(), verbose=False)
+    found = kernel_distance(*(FeatureSet(v, v.mean(0), torch.eye(2)) for v in (one, other)))
+    assert found == theirs["kernel_inception_distance_mean"]
 
 
 class Pictures(Dataset[Tensor]):
