@@ -71,7 +71,7 @@ def spoilt(store: Store, trial: Trial) -> Table:
     ways |= {f"blur, sigma {s:g} pixels": partial(blurred, mine, s) for s in (0.5, 1.0, 2.0, 4.0)}
     ways |= {f"{n} of 10 classes dropped": partial(mine.__getitem__, classes >= n) for n in (1, 3, 5, 7)}
     (settled,) = Choices(store).settle([trial])
-    extractor = instruments.extractor(store, settled.evaluation.distances, CPU)
+    extractor = instruments.network(store, settled.evaluation.distances, CPU).extractor
     real = feature_set(others.split(BATCH), extractor)
     table = Table("held-out images", "images", *METRICS, box=None)
     for way, spoil in ways.items():
