@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from workers import names
-from workers.stages import Stage, Train
+from workers.stages import Select, Stage, Train
 
 FULL, WEIGHTS, CHECKPOINT = "full", "weights", "checkpoint"
 """How a point is kept: with moments, so that training can go on from it; without; or only until its segment ends."""
@@ -20,16 +20,24 @@ Points = Mapping[str, Mapping[int, str]]
 
 
 def points(stages: Iterable[Stage]) -> dict[str, dict[int, str]]:
-    """The points that a set of stages needs: with moments where another line starts, otherwise weights alone."""
+    """The points that a set of stages needs.
+
+    Weights alone are kept of the last point of a line, and of those that are only looked at, unless another line starts
+    there with its moments. All others are where later tickets may start, too.
+    """
     wanted: defaultdict[str, set[int]] = defaultdict(set)
-    origins = set()
+    origins, seen = set(), set()
     for stage in stages:
         if isinstance(stage, Train):
             assert stage.line.origin is not None
             wanted[stage.line.key].add(stage.to)
             origins.add(stage.line.origin.key)
+        elif isinstance(stage, Select):
+            seen |= {candidate.state.key for candidate in stage.candidates}
+    ends = {f"{line}@{max(epochs)}" for line, epochs in wanted.items()}
+    light = (seen | ends) - origins
     return {
-        line: {epoch: FULL if f"{line}@{epoch}" in origins else WEIGHTS for epoch in sorted(epochs)}
+        line: {epoch: WEIGHTS if f"{line}@{epoch}" in light else FULL for epoch in sorted(epochs)}
         for line, epochs in wanted.items()
     }
 

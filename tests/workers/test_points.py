@@ -1,9 +1,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from search_spaces.trial import Evaluation
 from workers import names
 from workers.points import CHECKPOINT, FULL, WEIGHTS, Held, Segment, missing_segments, points
-from workers.stages import DENSE, Line, MaskKey, State, Train
+from workers.stages import DENSE, Evaluate, Line, MaskKey, Select, State, Train
 
 INITIAL = State(Line("init"), 0)
 DENSE_LINE = Line("dense", INITIAL, DENSE)
@@ -13,8 +14,17 @@ def held(**epochs: set[int]) -> Held:
     return Held(**epochs)
 
 
-def test_points_that_nothing_starts_from_keep_weights_alone() -> None:
-    assert points([Train(DENSE_LINE, 2), Train(DENSE_LINE, 10)]) == {"dense": {2: WEIGHTS, 10: WEIGHTS}}
+def test_the_last_point_of_a_line_keeps_weights_alone() -> None:
+    assert points([Train(DENSE_LINE, 2), Train(DENSE_LINE, 10)]) == {"dense": {2: FULL, 10: WEIGHTS}}
+
+
+def test_points_that_are_looked_at_alone_keep_weights_alone() -> None:
+    def measured(epoch: int) -> Evaluate:
+        return Evaluate(f"measured {epoch}", State(DENSE_LINE, epoch), Evaluation(), "selection", None, None)
+
+    stages = [Train(DENSE_LINE, epoch) for epoch in (2, 4, 10)]
+    select = Select("select", (measured(4), measured(10)), "elbo", measured(10))
+    assert points([*stages, select]) == {"dense": {2: FULL, 4: WEIGHTS, 10: WEIGHTS}}
 
 
 def test_a_point_that_another_line_starts_from_keeps_its_moments() -> None:

@@ -105,6 +105,12 @@ def test_one_more_sparsity_trains_the_missing_round_alone(store: Store) -> None:
     assert [epoch for _, epoch in again.epochs] == [2, 3, 4]
 
 
+def test_one_more_sparsity_of_a_control_goes_on_from_the_rewind_point_of_the_first(store: Store) -> None:
+    first = run_all(toy_trials(methods=["reinit"], sparsities=[0.2]), store)
+    again = run_all(toy_trials(methods=["reinit"], sparsities=[0.2, 0.36]), store)
+    assert not set(first.epochs) & set(again.epochs)
+
+
 def test_one_more_seed_trains_that_seed_alone(store: Store) -> None:
     run_all(toy_trials(seeds=1), store)
     alone = run_all(toy_trials(seeds=[1]), open_store(store.uri + "-other"))
