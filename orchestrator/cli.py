@@ -306,7 +306,8 @@ def _plan_facts(asked: Asked, figures: Estimate) -> dict[str, str]:
 
 def _shared(plan: Plan, ran: Ran) -> str:
     alone, shared = plan.epochs_alone, plan.epochs
-    saved = f", which saves about {duration(ran.seconds_saved)} of training" if ran.epochs and ran.seconds_saved > 0 else ""
+    helped = ran.epochs > 0 and ran.seconds_saved > 0
+    saved = f", which saves about {duration(ran.seconds_saved)} of training" if helped else ""
     return (
         f"sharing: {shared:,} epochs, of which this run trained {ran.epochs:,}, stand for the {alone:,} of trials "
         f"that train alone ({plan.epochs_chained:,} as one chain a search){saved}"
