@@ -95,7 +95,8 @@ def standing(trials: Sequence[Trial], store: Store) -> Standing:
     now = rows["trial_id"].map(prints)
     rows = rows[now.isna() | (now == rows["data_fingerprint"])]
     done = rows["trial_id"][rows["status"] == "done"]
-    torn = [trial_id for trial_id in done if not _is_whole(store, trial_id)]
+    by_id = {trial.id: trial for trial in trials}
+    torn = [trial_id for trial_id in done if not _is_whole(store, by_id[trial_id])]
     rows = rows[~rows["trial_id"].isin(torn)]
     ended = set(rows["trial_id"])
     missing = tuple(trial for trial in trials if trial.id not in ended)
@@ -122,10 +123,10 @@ def _fingerprints(trials: Sequence[Trial]) -> dict[str, str | None]:
     return {trial.id: found[trial.dataset] for trial in trials}
 
 
-def _is_whole(store: Store, trial_id: str) -> bool:
-    """Whether the history and the mask of a trial are there and can be read, so that its row is not alone."""
-    files = [(dataset, names.rows(dataset, trial_id, "")) for dataset in (names.HISTORY, names.MASKS)]
-    return all(intact(store, dataset, file) is not None for dataset, file in files)
+def _is_whole(store: Store, trial: Trial) -> bool:
+    """Whether scores, history and mask of a trial are there and can be read, so that its row is not alone."""
+    others = (names.SCORES, names.HISTORY, names.MASKS)
+    return all(intact(store, dataset, row_name(dataset, trial)) is not None for dataset in others)
 
 
 def clear_errors(trials: Sequence[Trial], stages: Sequence[Stage], store: Store) -> int:

@@ -96,8 +96,6 @@ class Archive:
         self.objects.commit_fact(names.evaluation(key), fact)
 
     def selection(self, key: str) -> dict[str, Any] | None:
-        """Which epoch was selected: `by` which metric, its `values`, the position of the `best` of them, its `epoch`
-        and the key of its `evaluation`.
-        """
+        """Which `epoch` was selected, `by` which metric, its `values` at all, and the key of its `evaluation`."""
         fact: dict[str, Any] | None = self.objects.read_fact(names.selection(key))
         return fact

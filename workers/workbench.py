@@ -301,12 +301,11 @@ class Workbench(Laboratory):
         facts = [self.archive.evaluation(candidate.key) for candidate in stage.candidates]
         values = [fact["metrics"][stage.by] for fact in facts if fact is not None]
         assert len(values) == len(facts), "what a selection needs is there before it is made"
-        best = METRICS[stage.by].best_of(values)
-        chosen = stage.candidates[best].state
+        chosen = stage.candidates[METRICS[stage.by].best_of(values)].state
         measured = self._evaluation_of(chosen, self.trial.evaluation, HELD_OUT)
         if not self._is_done(measured):
             self._evaluate(measured)
-        fact = {"by": stage.by, "values": values, "best": best, "epoch": chosen.epoch, "evaluation": measured.key}
+        fact = {"by": stage.by, "values": values, "epoch": chosen.epoch, "evaluation": measured.key}
         self.archive.objects.commit_fact(stage.object, fact)
 
     def family_at(self, state: State) -> Family:

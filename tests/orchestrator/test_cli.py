@@ -267,9 +267,9 @@ def test_ctrl_c_finishes_the_epoch_and_says_how_to_go_on(tmp_path: Path) -> None
     assert len(list(Path(store, "objects", "states").rglob("*.checkpoint"))) == 1
 
 
-@pytest.mark.parametrize("dataset", [names.MASKS, names.HISTORY])
+@pytest.mark.parametrize("dataset", [names.MASKS, names.HISTORY, names.SCORES])
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
-def test_a_lost_mask_or_history_is_made_again(
+def test_a_lost_mask_history_or_score_is_made_again(
     tombola: Tombola, sweep: str, dataset: str, damage: Callable[[Path], None]
 ) -> None:
     tombola("run", sweep)

@@ -16,7 +16,7 @@ from workers.models.families import GAN, VAE
 from workers.randomness import generator
 
 BATCH = 100
-"""Images that a network takes the features of at a time: Inception's feature maps are large."""
+"""Images that are made at a time; with it the latents that are drawn would be others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def test_a_fraction_stays_out_of_what_is_decoded(spec: DatasetSpec, monkeypatch:
 
     class Source:
         def card(self, spec: DatasetSpec) -> data.DatasetCard:
-            raise NotImplementedError
+            return DatasetCard("zeros", (1, 2, 2), 10, 2)
 
         def load(self, spec: DatasetSpec) -> data.Split:
             asked.append(spec)
