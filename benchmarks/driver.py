@@ -43,12 +43,12 @@ def tombola(count: int) -> dict[str, float]:
     from orchestrator.work import Work
     from search_spaces.sweep import Sweep
     from search_spaces.trial import Trial
-    from workers.points import Points
+    from workers.points import Wanted
     from workers.reports import Report, TrialEnded, TrialStarted
     from workers.store import open_store
 
     class Idle(TrialActor):
-        def perform(self, trial: Trial, points: Points) -> None:
+        def perform(self, trial: Trial, wanted: Wanted) -> None:
             self.say(TrialStarted(trial.id))
             self.say(TrialEnded(trial.id, "done"))
 

@@ -296,7 +296,7 @@ def _plan_facts(asked: Asked, figures: Estimate) -> dict[str, str]:
         "distinct stages": f"{sum(figures.stages.values()):,} ({stages})",
         "epochs, every trial alone": f"{figures.epochs_alone:,}",
         "epochs, one chain logging its levels": f"{figures.epochs_chained:,}",
-        "epochs, shared": f"{figures.epochs:,}",
+        "epochs, shared": _span(figures.least_epochs, figures.epochs),
         "held by the store": f"{figures.stages_held:,} stages; {figures.epochs_missing:,} epochs are missing",
         "critical path": f"{figures.critical_path_epochs:,} epochs, {_here(figures.critical_path_hours)}",
         "estimated time": f"{_here(figures.hours)} to train what is missing, one trial at a time",
@@ -314,15 +314,20 @@ def _shared(plan: Plan, ran: Ran) -> str:
     )
 
 
+def _span(least: int, most: int) -> str:
+    return f"{most:,}" if least == most else f"{least:,} to {most:,}, by when masks emerge"
+
+
 def _here(hours: float) -> str:
     return f"{hours:.2f} hours here ({duration(3600 * hours)})"
 
 
 def _summary(sweep: Sweep, stands: sweeps.Standing) -> str:
     idle = len(stands.missing) - stands.running
+    no_ticket = f"{stands.no_ticket} without a ticket, " if stands.no_ticket else ""
     return (
         f"{sweep.name}: {stands.done} done, {stands.running} running, {stands.failed} failed, "
-        f"{stands.diverged} diverged, {idle} missing"
+        f"{stands.diverged} diverged, {no_ticket}{idle} missing"
     )
 
 

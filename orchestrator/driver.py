@@ -14,7 +14,7 @@ from orchestrator.schedule import Schedule
 from orchestrator.trial_actor import Crashed, Message, RanOutOfMemory, Ready, StoreBroke
 from orchestrator.work import Work
 from search_spaces.trial import Resources, Trial
-from workers.points import Points
+from workers.points import Wanted
 from workers.reports import EpochTrained, Listener, StageCommitted, TrialEnded, TrialLeft, TrialStarted, Warned
 from workers.store import Store, StoreError
 
@@ -30,7 +30,7 @@ class Workers(Protocol):
 
     def __iter__(self) -> Iterator[Worker]: ...
     def resize(self, wanted: Mapping[Resources, int]) -> None: ...
-    def run(self, worker: Worker, trial: Trial, points: Points) -> None: ...
+    def run(self, worker: Worker, trial: Trial, wanted: Wanted) -> None: ...
     def rest(self, worker: Worker) -> None: ...
     def events(self, timeout: float) -> list[Event]: ...
     def stop(self) -> None: ...
@@ -139,7 +139,7 @@ class Driver:
 
     def _start(self, worker: Worker, trial_id: str) -> None:
         self._busy[trial_id] = worker
-        self._pool.run(worker, self._work.by_id[trial_id].trial, self._work.points_of(trial_id))
+        self._pool.run(worker, self._work.by_id[trial_id].trial, self._work.wanted_of(trial_id))
 
     def _heed(self, worker: Worker, message: Message | Lost) -> None:
         match message:

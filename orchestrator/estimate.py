@@ -13,6 +13,7 @@ from workers.store import Store
 class Estimate:
     """Epochs and stages of a plan, what of it a store holds, and what the rest takes here.
 
+    Where it depends on data when a mask emerges, all figures are the most there can be but `least_epochs`.
     `hours` are those of the missing epochs one after the other, `critical_path_hours` those of the longest chain of
     the whole plan, which no number of workers can shorten.
     """
@@ -23,6 +24,7 @@ class Estimate:
     epochs_alone: int
     epochs_chained: int
     epochs: int
+    least_epochs: int
     epochs_missing: int
     critical_path_epochs: int
     critical_path_hours: float
@@ -43,6 +45,7 @@ def estimate(plan: Plan, store: Store, executor: Executor) -> Estimate:
         epochs_alone=plan.epochs_alone,
         epochs_chained=plan.epochs_chained,
         epochs=plan.epochs,
+        least_epochs=plan.least_epochs,
         epochs_missing=inventory.missing,
         critical_path_epochs=round(plan.critical_path()),
         critical_path_hours=plan.critical_path(line_seconds) / 3600,

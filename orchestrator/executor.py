@@ -39,7 +39,7 @@ class InProcess:
 
         for planned in work.trials:
             try:
-                run_trial(planned.trial, store, work.points, listen, stop)
+                run_trial(planned.trial, store, work.wanted, listen, stop)
             except Interrupted:
                 return
             except OutOfMemory as error:

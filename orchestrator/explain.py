@@ -14,7 +14,7 @@ from workers.choices import Choices
 from workers.data import DataError
 from workers.ledger import Ledger
 from workers.objects import Objects
-from workers.stages import Evaluate, Features, Fit, Initial, Prune, Select, Shuffle, Stage, Train
+from workers.stages import Emerge, Evaluate, Features, Fit, Initial, Prune, Redraw, Select, Stage, Train
 from workers.store import Store
 
 
@@ -86,16 +86,23 @@ def _has_data(trial: Trial) -> bool:
 def describe(stage: Stage, begin: int) -> str:
     """A stage in words, with the keys of what it reads, shortened to 8 digits."""
     match stage:
-        case Initial(_, draw):
-            return "initialise" if draw == "initial" else f"initialise afresh ({draw})"
+        case Initial(line, draw):
+            small = f", as small as mask {short(line.slim.mask)} makes it by {line.slim.equal}" if line.slim else ""
+            return f"initialise{small}" if draw == "initial" else f"initialise afresh ({draw})"
         case Train(line, to):
             assert line.origin is not None
             source = "" if begin > line.start else f" from {short(line.origin.key)}"
             return f"train epochs {begin + 1} to {to}{source} under mask {short(line.mask)}"
-        case Prune(_, state, _, score, density):
-            return f"prune {short(state.key)} by {score} to density {density:.4g}"
-        case Shuffle(_, mask):
-            return f"shuffle mask {short(mask)} within its layers"
+        case Prune(_, state, _, by, density):
+            return f"prune {short(state.key)} by {by.score} to density {density:.4g}"
+        case Emerge(_, line, by, density, _, _, last):
+            assert line.origin is not None
+            source = short(line.origin.key)
+            return (
+                f"train from {source} until masks by {by.score} of density {density:.4g} rest, to epoch {last} at most"
+            )
+        case Redraw(_, mask, how):
+            return f"redraw mask {short(mask)} by {how}"
         case Fit(_, network, dataset):
             return f"train classifier {network} on {dataset.name}"
         case Features(_, distances, part, samples):

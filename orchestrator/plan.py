@@ -5,17 +5,45 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 
 from search_spaces.canonical import canonical_json
 from search_spaces.trial import Trial
 from workers import data, names
 from workers.laboratory import Recorder
-from workers.points import FULL, Held, missing_segments, points
+from workers.objects import Objects
+from workers.points import FULL, Held, Points, Segment, Wanted, missing_segments
 from workers.program import run_program
-from workers.stages import Initial, Line, Prune, Shuffle, Stage, Train
+from workers.stages import Emerge, Initial, Line, Prune, Redraw, Stage, Train
 from workers.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How far a line is trained.
+
+    Where a mask emerges depends on data. It is trained at least to `least` and at most to `most`, and a line that
+    starts there starts at `latest` at the latest; its own `start` is the earliest.
+    """
+
+    line: Line
+    latest: int
+    least: int
+    most: int
+
+    @property
+    def epochs(self) -> int:
+        """The most epochs there can be."""
+        return self.most - self.line.start
+
+    @property
+    def least_epochs(self) -> int:
+        return max(self.least - self.latest, 0)
+
+    def or_further(self, other: End) -> End:
+        return replace(self, least=max(self.least, other.least), most=max(self.most, other.most))
 
 
 @dataclass(frozen=True)
@@ -26,19 +54,31 @@ class PlannedTrial:
     stages: Mapping[str, Stage]
 
     @cached_property
-    def ends(self) -> dict[str, Train]:
-        """The furthest stage of every line that the trial trains."""
-        ends: dict[str, Train] = {}
+    def ends(self) -> dict[str, End]:
+        """How far the trial trains each of its lines, by their keys."""
+        ends: dict[str, End] = {}
         for stage in self.stages.values():
-            if isinstance(stage, Train):
-                known = ends.get(stage.line.key)
-                ends[stage.line.key] = stage if known is None or stage.to > known.to else known
+            if isinstance(stage, Train | Emerge):
+                end = self._end(stage)
+                ends[stage.line.key] = end.or_further(ends.get(stage.line.key, end))
         return ends
+
+    def _end(self, stage: Train | Emerge) -> End:
+        if isinstance(stage, Emerge):
+            return End(stage.line, stage.line.start, stage.look_back, stage.last)
+        return End(stage.line, self._latest_start(stage.line), stage.to, stage.to)
+
+    def _latest_start(self, line: Line) -> int:
+        if line.origin is None or line.origin.emergence is None:
+            return line.start
+        stage = self.stages[line.origin.emergence]
+        assert isinstance(stage, Emerge)
+        return stage.last
 
     @property
     def epochs(self) -> int:
-        """Epochs the trial trains if it runs alone."""
-        return sum(stage.to - stage.line.start for stage in self.ends.values())
+        """Epochs the trial trains if it runs alone; the most, where that depends on data."""
+        return sum(end.epochs for end in self.ends.values())
 
 
 class Plan:
@@ -53,13 +93,27 @@ class Plan:
         return {key: stage for planned in self.trials for key, stage in planned.stages.items()}
 
     @cached_property
-    def points(self) -> dict[str, dict[int, str]]:
+    def wanted(self) -> Wanted:
+        """What is wanted of every line: points, and the masks that are to emerge on it."""
+        return Wanted.by(self.stages.values())
+
+    @property
+    def points(self) -> Points:
         """The points of every line that some trial needs, and how they are kept."""
-        return points(self.stages.values())
+        return self.wanted.points
 
     @cached_property
+    def ends(self) -> dict[str, End]:
+        """How far each line is trained, by its key."""
+        ends: dict[str, End] = {}
+        for planned in self.trials:
+            for line, end in planned.ends.items():
+                ends[line] = end.or_further(ends.get(line, end))
+        return ends
+
+    @property
     def lines(self) -> dict[str, Line]:
-        return {stage.line.key: stage.line for stage in self.stages.values() if isinstance(stage, Train)}
+        return {key: end.line for key, end in self.ends.items()}
 
     @property
     def epochs_alone(self) -> int:
@@ -69,19 +123,22 @@ class Plan:
     @property
     def epochs_chained(self) -> int:
         """Epochs if trials that differ only in sparsity were one chain that logs all its levels."""
-        ends: dict[tuple[str, str], Train] = {}
+        ends: dict[tuple[str, str], End] = {}
         for planned in self.trials:
             chain = canonical_json(planned.trial.model_dump(exclude={"sparsity"}))
-            for line, stage in planned.ends.items():
-                known = ends.get((chain, line))
-                if known is None or stage.to > known.to:
-                    ends[chain, line] = stage
-        return sum(stage.to - stage.line.start for stage in ends.values())
+            for line, end in planned.ends.items():
+                ends[chain, line] = end.or_further(ends.get((chain, line), end))
+        return sum(end.epochs for end in ends.values())
 
     @property
     def epochs(self) -> int:
-        """Distinct epochs: what running the whole sweep trains in an empty store."""
-        return sum(max(wanted) - self.lines[line].start for line, wanted in self.points.items())
+        """Distinct epochs: what running the whole sweep trains in an empty store; the most, where data decides."""
+        return sum(end.epochs for end in self.ends.values())
+
+    @property
+    def least_epochs(self) -> int:
+        """The least distinct epochs there can be."""
+        return sum(end.least_epochs for end in self.ends.values())
 
     def line_seconds(self, seconds: Mapping[str, float]) -> dict[str, float]:
         """Seconds an epoch takes of every line that the trials in `seconds`, given there by their ids, train."""
@@ -93,8 +150,9 @@ class Plan:
         finish: dict[str, float] = {}
         for key, stage in self.stages.items():
             begin = max((finish[need] for need in stage.needs), default=0.0)
-            if isinstance(stage, Train):
-                begin += (stage.to - stage.line.start) * (weights[stage.line.key] if weights else 1.0)
+            if isinstance(stage, Train | Emerge):
+                end = stage.to if isinstance(stage, Train) else stage.last
+                begin += (end - stage.line.start) * (weights[stage.line.key] if weights else 1.0)
             finish[key] = begin
         return max(finish.values(), default=0.0)
 
@@ -131,6 +189,17 @@ def take_inventory(plan: Plan, store: Store) -> Inventory:
     """What `store` holds of the stages of `plan`, by the names of its objects alone."""
     held = Held.parse(store.list(names.STATES))
     present = set(store.list(names.OBJECTS))
+    objects = Objects(store)
+
+    def emerged(key: str) -> int | None:
+        """The epoch at which a mask emerged, if it has."""
+        fact = objects.read_fact(names.pruning(key)) if names.mask(key) in present else None
+        return None if fact is None else fact["epoch"]
+
+    def seen(stage: Emerge) -> int:
+        """The last epoch at which a mask that has not emerged was looked for."""
+        return next(epoch for epoch in count() if names.glimpse(stage.key, epoch + 1) not in present)
+
     done = set()
     for key, stage in plan.stages.items():
         match stage:
@@ -143,11 +212,26 @@ def take_inventory(plan: Plan, store: Store) -> Inventory:
                 there = stage.object in present
         if there:
             done.add(key)
-    missing = {
-        line: sum(s.end - s.begin for s in missing_segments(plan.lines[line].start, wanted, held.get(line, Held())))
-        for line, wanted in plan.points.items()
-    }
+    missing = {}
+    for key, end in plan.ends.items():
+        emergence = end.line.origin.emergence if end.line.origin else None
+        start = end.line.start if emergence is None else emerged(emergence) or end.line.start
+        segments = missing_segments(start, plan.points.get(key, {}), held.get(key, Held()))
+        searched = [stage for stage in plan.wanted.emerging.get(key, ()) if emerged(stage.key) is None]
+        further = [_searched(stage, segments, seen(stage), start, held.get(key, Held())) for stage in searched]
+        missing[key] = sum(segment.end - segment.begin for segment in segments) + max(further, default=0)
     return Inventory(frozenset(done), missing)
+
+
+def _searched(stage: Emerge, segments: Sequence[Segment], seen: int, start: int, held: Held) -> int:
+    """The most epochs that are trained for a mask to emerge, beside `segments`, where it is looked for in passing."""
+    passed = seen
+    for segment in segments:
+        if segment.begin <= passed:
+            passed = max(passed, segment.end)
+    moments = {start} | held.full | held.checkpoint | {segment.end for segment in segments}
+    begin = max(epoch for epoch in moments if epoch <= max(passed, start))
+    return max(stage.last - begin, 0) if passed < stage.last else 0
 
 
 def kept_bytes(plan: Plan, sizes: Mapping[str, tuple[int, int, int]]) -> int:
@@ -169,16 +253,18 @@ def kept_bytes(plan: Plan, sizes: Mapping[str, tuple[int, int, int]]) -> int:
                     total += weights
                 case Train():
                     total += full if plan.points[stage.line.key][stage.to] == FULL else weights
+                case Emerge():
+                    total += full + prunable * _entropy(stage.density) / 8
                 case Prune():
                     total += prunable * _entropy(stage.density) / 8
-                case Shuffle():
+                case Redraw():
                     total += prunable * _entropy(_density(plan, stage)) / 8
     return round(total)
 
 
-def _density(plan: Plan, stage: Shuffle) -> float:
+def _density(plan: Plan, stage: Redraw) -> float:
     source = plan.stages.get(stage.mask)
-    return source.density if isinstance(source, Prune) else 1.0
+    return source.density if isinstance(source, Prune | Emerge) else 1.0
 
 
 def _entropy(density: float) -> float:

@@ -21,7 +21,7 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Resources, Trial
 from workers import data
 from workers.data import Split
-from workers.points import Points
+from workers.points import Wanted
 from workers.profiles import Profile
 from workers.store import Store
 
@@ -109,14 +109,14 @@ class Pool:
                 have[worker.resources] -= 1
                 self.let_go(worker)
 
-    def run(self, worker: Worker, trial: Trial, points: Points) -> None:
+    def run(self, worker: Worker, trial: Trial, wanted: Wanted) -> None:
         """Give a worker a trial; what becomes of it is told by `events`."""
         if trial.dataset not in worker.lent:
             worker.lent.add(trial.dataset)
             worker.actor.lend.remote(trial.dataset, [self._images_of(trial.dataset, worker)])
         worker.trial_id = trial.id
         # Ray's own pickler looks at every part of a trial in Python, which takes as long as all else here together.
-        worker.actor.run.remote(pickle.dumps((trial, points)), self.witness)
+        worker.actor.run.remote(pickle.dumps((trial, wanted)), self.witness)
 
     def rest(self, worker: Worker) -> None:
         """Take note that a worker has nothing to do."""

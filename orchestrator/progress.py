@@ -14,7 +14,7 @@ from orchestrator.plan import PlannedTrial
 from orchestrator.work import Work
 from search_spaces.trial import Trial
 from workers.reports import EpochTrained, Report, StageCommitted, TrialEnded, TrialLeft, TrialStarted, Warned
-from workers.stages import Train
+from workers.stages import Emerge, Train
 
 PLAIN_EVERY = 5.0
 """Seconds between two lines about epochs where the output is no terminal."""
@@ -30,13 +30,14 @@ class SweepProgress:
     def __init__(self, console: Console, work: Work, line_seconds: Mapping[str, float]) -> None:
         self._console, self._work = console, work
         self._seconds = line_seconds
-        self._ends = {line: max(points) for line, points in work.points.items()}
+        self._ends = {line: end.most for line, end in work.plan.ends.items()}
         self._missing = {line: n for line, n in work.inventory.missing_epochs.items() if line in line_seconds}
         self._epochs = sum(self._missing.values())
         self.trained = 0
         self._trained_seconds = 0.0
-        self._ended: dict[str, int] = {"done": 0, "failed": 0, "diverged": 0}
+        self._ended: dict[str, int] = {"done": 0, "failed": 0, "diverged": 0, "no_ticket": 0}
         self._began: float | None = None
+        self._searched: set[str] = set()
         self._spoke = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -79,11 +80,21 @@ class SweepProgress:
                 self._say(f"left     {trial_id} {self._label(trial_id)}: {why}")
             case Warned(text):
                 self._say(text)
-            case StageCommitted():
-                return
+            case StageCommitted(_, stage):
+                self._emerged(stage)
             case _:
                 assert_never(report)
         self._bar.update(self._overall, completed=self._epochs - self._left_epochs(), note=self._standing())
+
+    def _emerged(self, key: str) -> None:
+        """Take note that no more than the points of a line are left to train, once the last mask on it has emerged."""
+        stage = self._work.plan.stages.get(key)
+        if isinstance(stage, Emerge):
+            self._searched.add(key)
+            line = stage.line.key
+            if all(other.key in self._searched for other in self._work.wanted.emerging[line]):
+                beyond = self._ends[line] - max(self._work.points.get(line, {}), default=0)
+                self._missing[line] = max(0, self._missing[line] - beyond)
 
     def _epoch(self, report: EpochTrained) -> None:
         # What comes before the first epoch, such as training a classifier to measure with, comes once and not again.
@@ -108,14 +119,15 @@ class SweepProgress:
     def _trial_left(self, planned: PlannedTrial) -> float:
         """Seconds that a trial has yet to train on its lines, as far as it goes on them."""
         return sum(
-            max(0, self._missing[line] - (self._ends[line] - end.to)) * self._seconds[line]
+            max(0, self._missing[line] - (self._ends[line] - end.most)) * self._seconds[line]
             for line, end in planned.ends.items()
         )
 
     def _standing(self) -> str:
-        ended, failed = sum(self._ended.values()), self._ended["failed"] + self._ended["diverged"]
+        ended = sum(self._ended.values())
+        failed = ended - self._ended["done"]
         counts = f"{ended}/{len(self._work.trials)} ended, {len(self._running)} running"
-        return f"trials: {counts}, {failed} failed or diverged, {duration(self._left())} left"
+        return f"trials: {counts}, {failed} without a result, {duration(self._left())} left"
 
     def _left(self) -> float:
         remaining = sum(epochs * self._seconds[line] for line, epochs in self._missing.items())
@@ -137,7 +149,7 @@ class SweepProgress:
 
 def _place(planned: PlannedTrial, stage: str) -> str:
     """Which of a trial's trainings a stage is."""
-    trainings = [key for key, each in planned.stages.items() if isinstance(each, Train)]
+    trainings = [key for key, each in planned.stages.items() if isinstance(each, Train | Emerge)]
     return f"training {trainings.index(stage) + 1}/{len(trainings)}"
 
 

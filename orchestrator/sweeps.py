@@ -84,6 +84,7 @@ class Standing:
     done: int
     failed: int
     diverged: int
+    no_ticket: int
     running: int
     missing: tuple[Trial, ...]
 
@@ -107,6 +108,7 @@ def standing(trials: Sequence[Trial], store: Store) -> Standing:
         int(counts.get("done", 0)),
         int(counts.get("failed", 0)),
         int(counts.get("diverged", 0)),
+        int(counts.get("no_ticket", 0)),
         sum(trial.id in alive for trial in missing),
         missing,
     )

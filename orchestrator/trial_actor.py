@@ -17,7 +17,7 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data
 from workers.data import Split
-from workers.points import Points
+from workers.points import Wanted
 from workers.profiles import Profile
 from workers.reports import Report, TrialLeft, Warned
 from workers.store import StoreError, open_store
@@ -91,28 +91,28 @@ class TrialActor:
         return profile_or_unknown(trial, self._store)
 
     def run(self, pickled: bytes, witness: str | None) -> None:
-        """Run a trial with the points of its lines. Where `witness` is not seen, this is not the driver's store."""
+        """Run a trial, told what is wanted of its lines. Where `witness` is not seen, the driver has another store."""
         trial: Trial
-        points: Points
-        trial, points = pickle.loads(pickled)
+        wanted: Wanted
+        trial, wanted = pickle.loads(pickled)
         try:
             if witness is not None and self._store.get(witness) is None:
                 raise StoreError(
                     f"--store {self._store.uri}: machine {platform.node()} does not see what is there; give a folder "
                     f"that all machines of the cluster share"
                 )
-            self.perform(trial, points)
+            self.perform(trial, wanted)
         except StoreError as error:
             self._said.put(StoreBroke(trial.id, str(error)))
         except Exception:  # noqa: BLE001 - the driver is told, and ends the sweep with it
             self._said.put(Crashed(trial.id, traceback.format_exc()))
 
-    def perform(self, trial: Trial, points: Points) -> None:
+    def perform(self, trial: Trial, wanted: Wanted) -> None:
         from workers.trial import run_trial
         from workers.workbench import Interrupted, OutOfMemory
 
         try:
-            run_trial(trial, self._store, points, self.say, self._asked_to_stop.is_set, self._images)
+            run_trial(trial, self._store, wanted, self.say, self._asked_to_stop.is_set, self._images)
         except Interrupted:
             self.say(TrialLeft(trial.id, "asked to stop"))
         except OutOfMemory as error:

@@ -6,14 +6,14 @@ from collections.abc import Collection, Mapping
 
 from orchestrator.plan import Inventory, Plan, PlannedTrial
 from workers.failures import Failure
-from workers.points import Points
-from workers.stages import Stage
+from workers.points import Points, Wanted
+from workers.stages import Emerge, Stage
 
 
 class Work:
     """The trials of a plan that have not ended, those with the longest remaining chain first, and what is held of it.
 
-    `points` are those of the whole plan, so that no trial makes another train an epoch again.
+    `wanted` is what the whole plan wants, so that no trial makes another train an epoch again.
     """
 
     def __init__(self, plan: Plan, unfinished: Collection[str], inventory: Inventory) -> None:
@@ -22,12 +22,13 @@ class Work:
         self.plan = plan
         self.trials: list[PlannedTrial] = sorted(left, key=lambda p: -sum(missing[line] for line in p.ends))
         self.by_id = {planned.trial.id: planned for planned in self.trials}
+        self.wanted: Wanted = plan.wanted
         self.points: Points = plan.points
         self.inventory = inventory
 
-    def points_of(self, trial_id: str) -> Points:
-        """The points of the lines that a trial trains."""
-        return {line: self.points[line] for line in self.by_id[trial_id].ends}
+    def wanted_of(self, trial_id: str) -> Wanted:
+        """What is wanted of the lines that a trial trains."""
+        return self.wanted.of(self.by_id[trial_id].ends)
 
     def needs(self, trial_id: str) -> list[str]:
         """Every stage that a trial makes if nobody else does, in order: its own, and the points that others need."""
@@ -35,7 +36,15 @@ class Work:
         return list(dict.fromkeys(needed for key in stages for needed in self.reached(key)))
 
     def reached(self, key: str) -> list[str]:
-        """The stages that are committed once `key` is: for a point of a line also those before it."""
+        """The stages that are committed once `key` is: for a point of a line also those before it.
+
+        Masks emerge on a line one after the other, after its points, so that no trial trains it beside another.
+        """
+        stage = self.plan.stages.get(key)
+        if isinstance(stage, Emerge):
+            emerging = [other.key for other in self.wanted.emerging[stage.line.key]]
+            points = sorted(self.wanted.points_before(stage))
+            return [*(f"{stage.line.key}@{point}" for point in points), *emerging[: emerging.index(stage.key) + 1]]
         line, _, epoch = key.partition("@")
         if not epoch or line not in self.points:
             return [key]
@@ -43,15 +52,16 @@ class Work:
 
     def failed(self, failure: Failure) -> list[str]:
         """The stages that a failure stands in the way of."""
-        points = self.points.get(failure.stage)
-        if points is None:
+        if failure.stage not in self.plan.ends:
             return [failure.stage]
-        return [f"{failure.stage}@{point}" for point in points if failure.epoch is None or point >= failure.epoch]
+        points = self.points.get(failure.stage, {})
+        reached = [f"{failure.stage}@{at}" for at in points if failure.epoch is None or at >= failure.epoch]
+        return [*reached, *(stage.key for stage in self.wanted.emerging.get(failure.stage, ()))]
 
     def seconds_alone(self, seconds: Mapping[str, float]) -> float:
         """Seconds of training if every trial trained all it needs; `seconds` are those of an epoch, by line."""
         ends = (end for planned in self.trials for end in planned.ends.values())
-        return sum((end.to - end.line.start) * seconds[end.line.key] for end in ends)
+        return sum(end.epochs * seconds[end.line.key] for end in ends)
 
     def seconds_shared(self, seconds: Mapping[str, float]) -> float:
         """Seconds of training that are left to do."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
+from search_spaces.criterion import Channels, Criterion, Scope
 from search_spaces.sparsity import GRID_RATE
 from search_spaces.spec import NamedSpec, Registry
 
@@ -22,18 +23,44 @@ class Method(NamedSpec):
         """The method with the sweep's rewind epoch wherever its own is left open."""
         return self
 
+    def check(self, epochs: int) -> None:
+        """Raise ValueError if the method leaves nothing to train in so many epochs."""
+
 
 methods: Registry[Method] = Registry("method", Method)
 AnyMethod = Annotated[SerializeAsAny[Method], BeforeValidator(methods.parse)]
 
 
 class Finder(Method):
-    """A method that finds a mask. `rewind` is the epoch that tickets start from; left out, the sweep's."""
+    """A method that finds a mask.
+
+    `rewind` is the epoch that tickets start from; left out, the sweep's. `scope` says what is pruned and ranked
+    together; left out, all components in one ranking. `keep: worst` is what the control `invert` does to it.
+    """
 
     rewind: int | None = Field(default=None, ge=0)
+    scope: Scope | None = None
+    keep: Literal["worst"] | None = None
+
+    @field_validator("scope", mode="after")
+    @classmethod
+    def _one_way_to_say_it(cls, scope: Scope | None) -> Scope | None:
+        return None if scope == Scope() else scope
+
+    @property
+    def criterion(self) -> Criterion:
+        """By what it chooses the weights to keep."""
+        return Criterion(score="magnitude", scope=self.scope, keep=self.keep)
 
     def rewound(self, rewind: int) -> Method:
         return self if self.rewind is not None else self.model_copy(update={"rewind": rewind})
+
+    def check(self, epochs: int) -> None:
+        if self.rewind is not None and self.rewind >= epochs:
+            raise ValueError(
+                f"rewind: epoch {self.rewind} of method {self.name!r} leaves nothing to train; "
+                f"it must be below epochs ({epochs})"
+            )
 
 
 def _finder(value: object) -> Finder:
@@ -43,15 +70,19 @@ def _finder(value: object) -> Finder:
     return method
 
 
+AnyFinder = Annotated[SerializeAsAny[Finder], BeforeValidator(_finder)]
+
+
 class Control(Method):
     """What a ticket is compared with: a change made to the ticket that the finder `of` returns."""
 
-    of: Annotated[SerializeAsAny[Finder], BeforeValidator(_finder), Field(validate_default=True)] = Field(
-        default_factory=lambda: IMP()
-    )
+    of: AnyFinder = Field(default_factory=lambda: IMP(), validate_default=True)
 
     def rewound(self, rewind: int) -> Method:
         return self.model_copy(update={"of": self.of.rewound(rewind)})
+
+    def check(self, epochs: int) -> None:
+        self.of.check(epochs)
 
 
 @methods.register
@@ -80,6 +111,152 @@ class OneShot(Finder):
     name: Literal["one_shot"] = "one_shot"
 
 
+class Foresight(Finder):
+    """A finder that prunes before training: at initialisation, unless `rewind` says at which epoch."""
+
+    rewind: int | None = Field(default=0, ge=0)
+
+
+@methods.register
+class Magnitude(Foresight):
+    """The largest weights of the state that the ticket starts from."""
+
+    name: Literal["magnitude"] = "magnitude"
+
+
+class Sensitivity(Foresight):
+    """A finder that looks at the loss of `images` of the training data, in as many steps as `iterations`.
+
+    `loss: own` scores each component by the loss that trains it, `joint` all of them by the sum of the losses.
+    """
+
+    iterations: int = Field(default=1, gt=0)
+    images: int = Field(default=100, gt=1)
+    loss: Literal["own", "joint"] = "own"
+
+    @property
+    def criterion(self) -> Criterion:
+        options = {name: getattr(self, name) for name in ("scope", "keep", "iterations", "images", "loss")}
+        return Criterion(score=self.name, **options)
+
+
+@methods.register
+class SNIP(Sensitivity):
+    """By how much removing a weight changes the loss, to first order (Lee et al. 2019)."""
+
+    name: Literal["snip"] = "snip"
+
+
+@methods.register
+class GraSP(Sensitivity):
+    """By how much removing a weight lessens the flow of gradients (Wang et al. 2020).
+
+    `temperature` divides logits, where a loss has any.
+    """
+
+    name: Literal["grasp"] = "grasp"
+    temperature: float = Field(default=200.0, gt=0)
+
+    @property
+    def criterion(self) -> Criterion:
+        return super().criterion.model_copy(update={"temperature": self.temperature})
+
+
+@methods.register
+class SynFlow(Foresight):
+    """By how much a weight carries of what flows through the network, without data (Tanaka et al. 2020)."""
+
+    name: Literal["synflow"] = "synflow"
+    iterations: int = Field(default=100, gt=0)
+
+    @property
+    def criterion(self) -> Criterion:
+        return Criterion(score="synflow", scope=self.scope, keep=self.keep, iterations=self.iterations)
+
+
+class ChannelFinder(Finder):
+    """A finder of masks of whole channels, by the scales of batch norms, or, with `masks: weights`, of weights.
+
+    `round_to`, `minimum` and `fallback` are those of `Channels`. `l1` is the weight of an L1 penalty on the scales
+    while the mask is searched for (Liu et al. 2017).
+    """
+
+    masks: Literal["channels", "weights"] = "channels"
+    round_to: Literal[8, 16] | None = None
+    minimum: int = Field(default=1, gt=0)
+    fallback: Literal["filter_norm"] | None = None
+    l1: float = Field(default=0.0, ge=0)
+
+    @property
+    def criterion(self) -> Criterion:
+        if self.masks == "weights":
+            return super().criterion
+        channels = Channels(round_to=self.round_to, minimum=self.minimum, fallback=self.fallback)
+        return Criterion(score="gamma", scope=self.scope, keep=self.keep, channels=channels)
+
+
+@methods.register
+class EarlyBird(ChannelFinder):
+    """The mask of the epoch at which masks have come to rest (You et al. 2020).
+
+    That is the first epoch at which the newest of the last `look_back` masks differs from each of the others on a
+    share of at most `delta`. The ticket starts from the state of that epoch, or with `start: rewind` from the rewind
+    epoch. It is searched for until `max_search_epochs`; left out, the epoch before the last.
+    """
+
+    name: Literal["early_bird"] = "early_bird"
+    look_back: int = Field(default=5, ge=2)
+    delta: float = Field(default=0.1, ge=0, lt=1)
+    max_search_epochs: int | None = Field(default=None, gt=0)
+    start: Literal["emergence", "rewind"] = "emergence"
+
+    @model_validator(mode="after")
+    def _rewound_or_not(self) -> EarlyBird:
+        if self.start == "emergence" and self.rewind:
+            raise ValueError("rewind: the ticket starts where its mask emerges; say start: rewind")
+        return self
+
+    def rewound(self, rewind: int) -> Method:
+        return super().rewound(rewind if self.start == "rewind" else 0)
+
+    def search_epochs(self, epochs: int) -> int:
+        """The last epoch at which the mask is searched for, if training ends at `epochs`."""
+        return self.max_search_epochs or epochs - 1
+
+    def check(self, epochs: int) -> None:
+        super().check(epochs)
+        last = self.search_epochs(epochs)
+        if last >= epochs:
+            raise ValueError(f"max_search_epochs: {last} leaves nothing to train; it must be below epochs ({epochs})")
+        if last < self.look_back:
+            raise ValueError(
+                f"look_back: {self.look_back} masks are never seen by method 'early_bird', which searches for {last} "
+                f"of {epochs} epochs"
+            )
+
+
+@methods.register
+class FixedEpoch(ChannelFinder):
+    """What early-bird finds at epoch `epoch`, whether masks have come to rest or not; the ticket starts there."""
+
+    name: Literal["fixed_epoch"] = "fixed_epoch"
+    rewind: int | None = Field(default=0, ge=0, le=0)
+    epoch: int = Field(gt=0)
+
+    def check(self, epochs: int) -> None:
+        if self.epoch >= epochs:
+            raise ValueError(f"epoch: {self.epoch} leaves nothing to train; it must be below epochs ({epochs})")
+
+
+@methods.register
+class RandomChain(Finder):
+    """Iterative magnitude pruning with a fresh initialisation in every round, the last one the ticket's too."""
+
+    name: Literal["random_chain"] = "random_chain"
+    rewind: int | None = Field(default=0, ge=0, le=0)
+    rate: float = Field(default=GRID_RATE, ge=0.001, lt=1)
+
+
 @methods.register
 class Reinit(Control):
     """The finder's mask on a fresh initialisation: the paper's random ticket."""
@@ -88,7 +265,93 @@ class Reinit(Control):
 
 
 @methods.register
+class EarlyBirdReinit(Control):
+    """The mask of an early-bird ticket on a fresh initialisation."""
+
+    name: Literal["early_bird_reinit"] = "early_bird_reinit"
+    of: AnyFinder = Field(default_factory=lambda: EarlyBird(), validate_default=True)
+
+
+@methods.register
 class ShuffleLayer(Control):
     """The finder's start state with its mask shuffled within each layer, so that only layer densities remain."""
 
     name: Literal["shuffle_layer"] = "shuffle_layer"
+
+
+@methods.register
+class ShuffleFilter(Control):
+    """The finder's start state with the filters of its mask shuffled within each layer, each keeping its pattern."""
+
+    name: Literal["shuffle_filter"] = "shuffle_filter"
+
+
+@methods.register
+class RandomGlobal(Control):
+    """The finder's start state with as many weights kept, anywhere."""
+
+    name: Literal["random_global"] = "random_global"
+
+
+@methods.register
+class ERK(Control):
+    """The finder's start state with as many weights kept, by the layer densities of Evci et al. (2020)."""
+
+    name: Literal["erk"] = "erk"
+
+
+@methods.register
+class RandomChannels(Control):
+    """The finder's start state with as many channels kept in each layer, drawn at random."""
+
+    name: Literal["random_channels"] = "random_channels"
+    of: AnyFinder = Field(default_factory=lambda: EarlyBird(), validate_default=True)
+
+    @field_validator("of", mode="after")
+    @classmethod
+    def _of_channels(cls, of: Finder) -> Finder:
+        if of.criterion.channels is None:
+            raise ValueError(f"the masks of {of.name!r} are not of channels; it takes early_bird or fixed_epoch")
+        return of
+
+
+@methods.register
+class Invert(Control):
+    """The finder's own search, in which the weights that score worst are kept."""
+
+    name: Literal["invert"] = "invert"
+
+
+@methods.register
+class SmallDense(Control):
+    """A dense network that is narrower, with as many parameters as the finder's ticket, or as many FLOPs."""
+
+    name: Literal["small_dense"] = "small_dense"
+    equal: Literal["parameters", "flops"] = "parameters"
+
+
+class Unrewound(Control):
+    """The finder's mask on the weights that it was found in."""
+
+    @field_validator("of", mode="after")
+    @classmethod
+    def _found_when_known(cls, of: Finder) -> Finder:
+        if isinstance(of, EarlyBird) and of.start == "rewind":
+            raise ValueError(
+                "an early-bird ticket on the weights that it was found in is early_bird without start: rewind"
+            )
+        return of
+
+
+@methods.register
+class FineTune(Unrewound):
+    """The finder's mask on the weights that it was found in, trained on at the learning rate reached there."""
+
+    name: Literal["fine_tune"] = "fine_tune"
+
+
+@methods.register
+class LRRewinding(Unrewound):
+    """The finder's mask on the weights that it was found in, with the learning rate rewound (Renda et al. 2020)."""
+
+    name: Literal["lr_rewinding"] = "lr_rewinding"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
@@ -24,6 +25,19 @@ class ModelSpec(NamedSpec):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         assert hasattr(cls, "family"), f"{cls.__name__} does not say of which family it is"
+
+    @property
+    def components(self) -> tuple[str, str]:
+        """The networks that it is made of."""
+        return ("discriminator", "generator") if self.family == "gan" else ("encoder", "decoder")
+
+    def check_components(self, names: Iterable[str]) -> None:
+        """Raise ValueError if one of `names` is no component of the model."""
+        for name in names:
+            if name not in self.components:
+                raise ValueError(
+                    f"scope.components: a {self.name} has no {name!r}; it has {' and '.join(self.components)}"
+                )
 
     @property
     def generates(self) -> bool:

@@ -76,8 +76,8 @@ class Sweep(WithPlugins, Settings):
         """The distinct trials of the sweep, in the order of its file.
 
         Raises:
-            ValueError: if two trials are the same, a condition matches nothing, a method lacks a sparsity, or a
-                rewind epoch leaves nothing to train.
+            ValueError: if two trials are the same, a condition matches nothing, a method lacks a sparsity, or does
+                not go with the other settings.
         """
         return self._trials
 
@@ -103,7 +103,7 @@ class Sweep(WithPlugins, Settings):
         )
         settings.check_all_matched()
         for trial in trials:
-            trial.check_rewind()
+            trial.check()
         _check_distinct(trials)
         if not trials:
             raise ValueError("exclude: nothing is left of the sweep")

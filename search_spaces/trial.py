@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from search_spaces.canonical import canonical_json, digest
 from search_spaces.datasets import AnyDataset
-from search_spaces.methods import AnyMethod, Control, Finder
+from search_spaces.methods import AnyMethod, Control, Finder, LRRewinding
 from search_spaces.models import AnyModel
 from search_spaces.plugins import WithPlugins
 from search_spaces.sparsity import snapped
@@ -23,11 +23,21 @@ class Seed(Spec):
     order: int = Field(ge=0, lt=2**63)
 
 
+class Decay(Spec):
+    """The learning rate falls along half a cosine to `to` times what it was, at epoch `epochs`, and stays there.
+
+    Loshchilov and Hutter (2017), equation 5, without restarts; it changes between epochs.
+    """
+
+    epochs: int = Field(gt=0)
+    to: float = Field(default=0.01, gt=0, lt=1)
+
+
 class Recipe(Spec):
     """Exactly what a training step reads, beside the model and the data.
 
-    `lr_discriminator` is the discriminator's learning rate where it differs from `lr`. `bf16` runs the networks
-    under autocast; losses and weights stay in fp32. An incomplete last batch of an epoch is left out.
+    `lr_discriminator` is the discriminator's learning rate where it differs from `lr`; `decay` lowers both. `bf16`
+    runs the networks under autocast; losses and weights stay in fp32. An incomplete last batch of an epoch is left out.
     """
 
     batch: int = Field(default=100, gt=1)
@@ -37,6 +47,7 @@ class Recipe(Spec):
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=0.0, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
+    decay: Decay | None = None
 
     @model_validator(mode="after")
     def _betas_below_one(self) -> Recipe:
@@ -154,15 +165,17 @@ class Trial(WithPlugins, Spec):
     def _checked(self) -> Trial:
         if self.finder and self.finder.rewind is None:
             raise ValueError(f"method {self.method.name!r} needs a rewind epoch")
-        self.check_rewind()
+        self.check()
         return self
 
-    def check_rewind(self) -> None:
-        """Raise ValueError if the rewind epoch leaves nothing to train."""
-        if self.rewind >= self.epochs:
+    def check(self) -> None:
+        """Raise ValueError if the method does not go with the other fields."""
+        self.method.check(self.epochs)
+        if self.finder and self.finder.scope:
+            self.model.check_components(self.finder.scope.components)
+        if isinstance(self.method, LRRewinding) and self.recipe.decay is None:
             raise ValueError(
-                f"rewind: epoch {self.rewind} of method {self.method.name!r} leaves nothing to train; "
-                f"it must be below epochs ({self.epochs})"
+                "method 'lr_rewinding' needs recipe.decay: a learning rate that never falls cannot be rewound"
             )
 
     @property

@@ -19,6 +19,8 @@ from workers.pruning import Mask
 from workers.stages import MaskKey, State
 from workers.store import Store
 
+_DECIDED, _TIED = b"1", b"0"
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
@@ -84,6 +86,27 @@ class Archive:
 
     def commit_mask(self, key: MaskKey, mask: Mask) -> None:
         self.objects.commit(names.mask(key), mask.pack())
+
+    def pruning(self, key: MaskKey) -> dict[str, Any] | None:
+        """How a mask was found: `scored_by` what, in how many `flops`, `seconds` and `cpu_seconds`.
+
+        Of one that emerged also the `epoch`, and the `distances` between the masks of all epochs up to it.
+        """
+        fact: dict[str, Any] | None = self.objects.read_fact(names.pruning(key))
+        return fact
+
+    def commit_pruning(self, key: MaskKey, mask: Mask, fact: dict[str, Any]) -> None:
+        """Store a mask that was found. What is known of it comes first, so that it is there where the mask is."""
+        self.objects.commit_fact(names.pruning(key), fact)
+        self.commit_mask(key, mask)
+
+    def glimpse(self, key: MaskKey, epoch: int) -> tuple[Mask, bool] | None:
+        """What was kept at an epoch by a stage whose mask is to emerge, and whether no tie had a say in it."""
+        payload = self.objects.read(names.glimpse(key, epoch))
+        return None if payload is None else (Mask.unpack(payload[1:]), payload[:1] == _DECIDED)
+
+    def commit_glimpse(self, key: MaskKey, epoch: int, kept: Mask, decided: bool) -> None:
+        self.objects.commit(names.glimpse(key, epoch), (_DECIDED if decided else _TIED) + kept.pack())
 
     def evaluation(self, key: str) -> dict[str, Any] | None:
         """What was measured under `key`: its metrics, and the machine that measured them."""

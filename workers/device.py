@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import resource
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
 from search_spaces.errors import TombolaError
 from search_spaces.trial import Resources
+
+_PROCESS = Path("/proc/self")
 
 
 class DeviceError(TombolaError):
@@ -45,3 +51,30 @@ def describe(device: torch.device) -> dict[str, str | int]:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory` measure from now on.
+
+    On a CPU that takes a write to /proc/self/clear_refs. Where this is not allowed, as in some containers, nothing is
+    reset, and the peak stays that since the process began.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with suppress(OSError):
+            (_PROCESS / "clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most memory in bytes held at once since `reset_peak_memory`.
+
+    On a GPU that is what torch allocated there for tensors; on a CPU it is the resident memory of the whole process.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        kibibytes = re.search(r"^VmHWM:\s*(\d+) kB", (_PROCESS / "status").read_text(), re.MULTILINE)
+    except FileNotFoundError:
+        kibibytes = None
+    return 1024 * (int(kibibytes[1]) if kibibytes else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

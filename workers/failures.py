@@ -9,7 +9,7 @@ from workers import names
 from workers.objects import Objects
 from workers.stages import Stage, Train
 
-ERROR, DIVERGED = "error", "diverged"
+ERROR, DIVERGED, NO_TICKET = "error", "diverged", "no_ticket"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from search_spaces.canonical import digest
+from search_spaces.criterion import Criterion
 from search_spaces.datasets import DatasetSpec, FashionMNIST
 from search_spaces.trial import Distances, Evaluation, Trial
 from workers import data
@@ -18,7 +20,9 @@ from workers.data.card import DatasetCard
 from workers.demands import check_demands, selected_by
 from workers.feature_spaces import SPACES
 from workers.stages import (
+    AS_THE_RECIPE,
     DENSE,
+    Emerge,
     Evaluate,
     Features,
     Fit,
@@ -26,10 +30,12 @@ from workers.stages import (
     Line,
     MaskKey,
     Prune,
+    Redraw,
     Select,
-    Shuffle,
+    Slim,
     Stage,
     State,
+    Steps,
     Train,
 )
 
@@ -37,7 +43,12 @@ VERSIONS = {
     "initial": 1,
     "train": 1,
     "prune": 1,
+    "emerge": 1,
     "shuffle_layer": 1,
+    "shuffle_filter": 1,
+    "random_global": 1,
+    "erk": 1,
+    "random_channels": 1,
     "fit": 1,
     "features": 1,
     "evaluate": 2,
@@ -61,9 +72,11 @@ class Laboratory(ABC):
         self._model = digest({"model": trial.model.model_dump(), "image": card.image})
         self._step = digest({"recipe": trial.recipe.model_dump(), "data": card.fingerprint, "order": trial.seed.order})
 
-    def initial(self, draw: str = "initial") -> State:
-        """The network as initialised; another `draw` is an independent initialisation."""
-        line = Line(self._key("initial", model=self._model, seed=self.trial.seed.init, draw=draw))
+    def initial(self, draw: str = "initial", slim: Slim | None = None) -> State:
+        """The network as initialised, narrowed to `slim`; another `draw` is an independent initialisation."""
+        narrowed = None if slim is None else asdict(slim)
+        key = self._key("initial", model=self._model, seed=self.trial.seed.init, draw=draw, slim=narrowed)
+        line = Line(key, slim=slim)
         self._do(Initial(line, draw))
         return State(line, 0)
 
@@ -71,33 +84,52 @@ class Laboratory(ABC):
         """The mask that keeps everything."""
         return DENSE
 
-    def train(self, state: State, mask: MaskKey, to: int) -> State:
+    def train(self, state: State, mask: MaskKey, to: int, steps: Steps = AS_THE_RECIPE) -> State:
         """`state` trained under `mask` to the end of epoch `to`.
 
         Training on under the mask that a state was trained with continues its line, so that going there in one
-        step or in several is the same thing. Under another mask a new line begins at `state`.
+        step or in several is the same thing. Under another mask, or by other steps, a new line begins at `state`.
         """
         assert to >= state.epoch, f"cannot train from epoch {state.epoch} back to {to}"
         if to == state.epoch and mask == state.line.mask:
             return state
-        line = state.line
-        if line.origin is None or line.mask != mask:
-            line = Line(self._key("train", origin=state.key, mask=mask, step=self._step), state, mask)
+        line = self._line(state, mask, steps)
         self._do(Train(line, to))
         return State(line, to)
 
-    def prune(self, state: State, mask: MaskKey, *, score: str, density: float) -> MaskKey:
-        """Of what `mask` keeps, the `density` of all prunable weights that `score` ranks highest in `state`."""
+    def prune(self, state: State, mask: MaskKey, *, by: Criterion, density: float) -> MaskKey:
+        """Of what `mask` keeps, the `density` of all prunable weights that are best in `state` by a criterion.
+
+        Where that ranks channels, it is the density of all channels.
+        """
         if density >= 1:
             return mask
-        key = self._key("prune", state=state.key, within=mask, score=score, density=density)
-        self._do(Prune(MaskKey(key), state, mask, score, density))
+        key = self._key("prune", state=state.key, within=mask, density=density, **self._made_of(by))
+        self._do(Prune(MaskKey(key), state, mask, by, density))
         return MaskKey(key)
 
-    def shuffle_layer(self, mask: MaskKey) -> MaskKey:
-        """`mask` with the kept weights of every layer in random places of that layer."""
-        key = self._key("shuffle_layer", mask=mask, seed=self.trial.seed.init)
-        self._do(Shuffle(MaskKey(key), mask))
+    def emerge(
+        self, state: State, *, by: Criterion, density: float, look_back: int, delta: float, last: int, steps: Steps
+    ) -> tuple[State, MaskKey]:
+        """The state and mask where masks come to rest on the dense line from `state`, by epoch `last` at the latest."""
+        line = self._line(state, DENSE, steps)
+        key = self._key(
+            "emerge",
+            line=line.key,
+            density=density,
+            look_back=look_back,
+            delta=delta,
+            last=last,
+            **self._made_of(by),
+        )
+        stage = Emerge(MaskKey(key), line, by, density, look_back, delta, last)
+        self._do(stage)
+        return State(line, self.emergence(stage), stage.key), stage.key
+
+    def redraw(self, mask: MaskKey, how: str) -> MaskKey:
+        """As much of `mask` elsewhere: the control `how` says what stays as it is and what is left to chance."""
+        key = self._key(how, mask=mask, seed=self.trial.seed.init)
+        self._do(Redraw(MaskKey(key), mask, how))
         return MaskKey(key)
 
     def calibrate(self) -> None:
@@ -127,6 +159,19 @@ class Laboratory(ABC):
         key = self._key("select", of=[candidate.key for candidate in candidates], by=by, last=last.key)
         self._do(Select(key, candidates, by, last))
         return key
+
+    def _line(self, state: State, mask: MaskKey, steps: Steps) -> Line:
+        """The line that training `state` under `mask` goes on along, or begins."""
+        if state.line.origin is not None and (state.line.mask, state.line.steps) == (mask, steps):
+            return state.line
+        departs = {"l1": steps.l1 or None, "lag": steps.lag or None}
+        key = self._key("train", origin=state.key, mask=mask, step=self._step, **departs)
+        return Line(key, state, mask, steps, state.line.slim)
+
+    def _made_of(self, by: Criterion) -> dict[str, Any]:
+        """A criterion as part of a key, with the images that it looks at."""
+        looks_at = {"data": self.card.fingerprint, "order": self.trial.seed.order} if by.images else {}
+        return by.model_dump() | looks_at
 
     @property
     def _selecting(self) -> Evaluation:
@@ -187,6 +232,10 @@ class Laboratory(ABC):
     def perform(self, stage: Stage) -> None:
         """See to it that what `stage` makes is there."""
 
+    @abstractmethod
+    def emergence(self, stage: Emerge) -> int:
+        """The epoch at which the mask of `stage`, which has been performed, emerged."""
+
     def _do(self, stage: Stage) -> None:
         self.stages[stage.key] = stage
         self.perform(stage)
@@ -206,3 +255,6 @@ class Recorder(Laboratory):
 
     def perform(self, stage: Stage) -> None:
         pass
+
+    def emergence(self, stage: Emerge) -> int:
+        return stage.look_back

@@ -27,6 +27,14 @@ def mask(key: str) -> str:
     return f"objects/masks/{key[:2]}/{key}"
 
 
+def pruning(key: str) -> str:
+    return f"objects/prunings/{key[:2]}/{key}.json"
+
+
+def glimpse(key: str, epoch: int) -> str:
+    return f"objects/glimpses/{key[:2]}/{key}/{epoch:06d}"
+
+
 def evaluation(key: str) -> str:
     return f"objects/evaluations/{key[:2]}/{key}.json"
 

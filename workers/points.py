@@ -1,14 +1,14 @@
-"""Which points of a line are kept, and which segments of it are still to be trained."""
+"""Which points of a line are wanted, and which segments of it are still to be trained."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workers import names
-from workers.stages import Select, Stage, Train
+from workers.stages import Emerge, Select, Stage, Train
 
 FULL, WEIGHTS, CHECKPOINT = "full", "weights", "checkpoint"
 """How a point is kept: with moments, so that training can go on from it; without; or only until its segment ends."""
@@ -19,7 +19,42 @@ Points = Mapping[str, Mapping[int, str]]
 """For every line, by key: the epochs at which a plan needs a point, and how each is to be kept."""
 
 
-def points(stages: Iterable[Stage]) -> dict[str, dict[int, str]]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a plan wants of each line, by key: its points, and the masks that are to emerge on it."""
+
+    points: Points
+    emerging: Mapping[str, Sequence[Emerge]]
+
+    @classmethod
+    def by(cls, stages: Iterable[Stage]) -> Wanted:
+        """What a set of stages wants."""
+        stages = list(stages)
+        emerging: defaultdict[str, list[Emerge]] = defaultdict(list)
+        for stage in stages:
+            if isinstance(stage, Emerge):
+                emerging[stage.line.key].append(stage)
+        return cls(_points(stages), dict(emerging))
+
+    def of(self, lines: Iterable[str]) -> Wanted:
+        """What is wanted of some lines."""
+        lines = set(lines)
+        return Wanted(
+            {line: wanted for line, wanted in self.points.items() if line in lines},
+            {line: emerging for line, emerging in self.emerging.items() if line in lines},
+        )
+
+    def points_before(self, stage: Emerge) -> dict[int, str]:
+        """The points of its line that are trained before its mask emerges, or in which it does.
+
+        Those are all up to its last epoch; where training goes on, also the next, since it passes through that epoch.
+        """
+        points = self.points.get(stage.line.key, {})
+        through = min((epoch for epoch in points if epoch >= stage.last), default=stage.last)
+        return {epoch: kept for epoch, kept in points.items() if epoch <= through}
+
+
+def _points(stages: Iterable[Stage]) -> dict[str, dict[int, str]]:
     """The points that a set of stages needs.
 
     Weights alone are kept of the last point of a line, and of those that are only looked at, unless another line starts

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 from search_spaces.sparsity import density_of
 from search_spaces.trial import Trial
 from workers.laboratory import Laboratory
 from workers.searches import search
-from workers.stages import State, Ticket, Train
+from workers.stages import Emerge, State, Ticket, Train
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +28,25 @@ def run_program(lab: Laboratory, trial: Trial) -> Outcome:
     """Search for a ticket, train it to the last epoch, and measure it there and where it was best."""
     lab.calibrate()
     ticket = search(lab, trial.method, density_of(trial.sparsity))
-    states = [lab.train(ticket.start, ticket.mask, to=epoch) for epoch in _stops(trial, ticket)]
+    states = [lab.train(ticket.start, ticket.mask, to=epoch, steps=ticket.steps) for epoch in _stops(lab, ticket)]
     selection = lab.select(states) if trial.evaluation.selection else None
     return Outcome(ticket, states[-1], lab.evaluate(states[-1]), selection)
 
 
-def _stops(trial: Trial, ticket: Ticket) -> list[int]:
+def _stops(lab: Laboratory, ticket: Ticket) -> list[int]:
     """The epochs at which a ticket's training is looked at, the same for every ticket; the last of them is its end."""
-    selection = trial.evaluation.selection
-    between = range(selection.every, trial.epochs, selection.every) if selection else ()
-    return [*(epoch for epoch in between if epoch > ticket.start.epoch), trial.epochs]
+    selection, end = lab.trial.evaluation.selection, ticket.end or lab.epochs
+    between = range(selection.every, end, selection.every) if selection else ()
+    return [*(epoch for epoch in between if epoch > _latest(lab, ticket.start)), end]
+
+
+def _latest(lab: Laboratory, state: State) -> int:
+    """The epoch of a state, for one that emerges the latest that it can be."""
+    if state.emergence is None:
+        return state.epoch
+    stage = lab.stages[state.emergence]
+    assert isinstance(stage, Emerge)
+    return stage.last
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +63,13 @@ class Stretch:
 
 def stretches(lab: Laboratory) -> list[Stretch]:
     """Everything a trial's program trains, as if nothing were shared: each of its lines, in order of first use."""
-    ends: defaultdict[str, list[Train]] = defaultdict(list)
+    ends: dict[str, State] = {}
     for stage in lab.stages.values():
-        if isinstance(stage, Train):
-            ends[stage.line.key].append(stage)
-    furthest = [max(stages, key=lambda stage: stage.to) for stages in ends.values()]
-    return [Stretch(State(stage.line, stage.to), stage.line.start) for stage in furthest]
+        if isinstance(stage, Train | Emerge):
+            end = State(stage.line, stage.to if isinstance(stage, Train) else lab.emergence(stage))
+            known = ends.setdefault(stage.line.key, end)
+            ends[stage.line.key] = max(known, end, key=lambda state: state.epoch)
+    return [Stretch(end, end.line.start) for end in ends.values()]
 
 
 def ticket_stretch(outcome: Outcome) -> Stretch:

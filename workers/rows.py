@@ -26,7 +26,11 @@ TEXT, WHOLE, REAL = pa.string(), pa.int64(), pa.float64()
 
 TRIALS = _schema(
     ("trial_id", TEXT, "identity of the trial: 16 hex digits of the SHA-256 of its spec"),
-    ("status", TEXT, "`done`, `failed` (an error) or `diverged` (a loss, weight or metric stopped being finite)"),
+    (
+        "status",
+        TEXT,
+        "`done`, `failed` (an error), `diverged` (a number stopped being finite) or `no_ticket` (none emerged)",
+    ),
     ("error", TEXT, "why it failed or diverged, naming the stage; empty when done"),
     ("traceback", TEXT, "the whole traceback of an error"),
     ("model", TEXT, "name of the model"),
@@ -41,7 +45,16 @@ TRIALS = _schema(
     ("achieved_sparsity", REAL, "fraction of the prunable weights that the mask removes"),
     ("prunable", WHOLE, "number of prunable weights"),
     ("kept", WHOLE, "number of prunable weights that the mask keeps"),
-    ("parameters", WHOLE, "number of all parameters of the dense model, biases and norms too"),
+    ("parameters", WHOLE, "number of all parameters of the network without its mask, biases and norms too"),
+    (
+        "parameters_kept",
+        WHOLE,
+        "number of them that are left with the mask, whole channels gone with all that is theirs",
+    ),
+    ("channel_sparsity", REAL, "fraction of the hidden channels that the mask removes; of a channel method the target"),
+    ("layer_collapse", TEXT, "names of the tensors that the mask empties, with commas between them"),
+    ("scored_by", TEXT, "what the kept weights or channels were ranked by; empty where they were not"),
+    ("emergence_epoch", WHOLE, "epoch at which an early-bird mask emerged"),
     *((name, REAL, metric.meaning) for name, metric in METRICS.items()),
     ("samples", WHOLE, "held-out images, and fakes for `fake_accuracy`, that the metrics are computed on"),
     ("features", TEXT, "network whose features the distances are measured in: `inception`, `fashion` or `effnet`"),
@@ -52,9 +65,16 @@ TRIALS = _schema(
     ("selected_by", TEXT, "metric by which it was best there"),
     ("best_score", REAL, "that metric at that epoch, on the images that the other metrics are computed on"),
     ("search_epochs", WHOLE, "epochs that finding the mask takes, as if nothing were shared"),
-    ("search_seconds", REAL, "seconds that those epochs took where they were trained"),
+    ("search_seconds", REAL, "seconds that those epochs, and scoring, took where they were done"),
+    ("search_cpu_seconds", REAL, "seconds of CPU time of the same"),
+    ("search_flops", REAL, "FLOPs of the same"),
     ("ticket_epochs", WHOLE, "epochs that training the ticket from its start state takes"),
     ("ticket_seconds", REAL, "seconds that those epochs took where they were trained"),
+    ("ticket_cpu_seconds", REAL, "seconds of CPU time of the same"),
+    ("ticket_flops", REAL, "FLOPs of the same, as they were executed"),
+    ("dense_step_flops", REAL, "FLOPs of a training step of the trial's model without a mask"),
+    ("ticket_step_flops", REAL, "FLOPs of a training step of the ticket as it is executed: without removed channels"),
+    ("sparse_step_flops", REAL, "FLOPs that a training step would take if only kept weights cost any"),
     ("start_key", TEXT, "key of the state that the ticket starts from: line@epoch"),
     ("mask_key", TEXT, "key of the mask"),
     ("final_key", TEXT, "key of the trained ticket: line@epoch"),
@@ -67,6 +87,7 @@ TRIALS = _schema(
     ("host", TEXT, "machine that trained it"),
     ("device", TEXT, "device that trained it: `cpu`, or the name of the GPU"),
     ("threads", WHOLE, "CPU threads that trained it"),
+    ("peak_bytes", WHOLE, "most memory used meanwhile: by torch on a GPU, on a CPU by the whole process"),
     ("finished", pa.timestamp("us", "UTC"), "when the row was made"),
 )
 
@@ -76,8 +97,12 @@ HISTORY = _schema(
     ("position", WHOLE, "place of the trajectory in the trial's search, from 0; for IMP the round"),
     ("ticket", pa.bool_(), "whether the epoch is part of the ticket's own training"),
     ("epoch", WHOLE, "number of the epoch, from 1"),
-    ("quantity", TEXT, "what was logged: a loss or a term of it, `seconds` or `cpu_seconds`"),
-    ("value", REAL, "mean over the steps of the epoch; for seconds the total"),
+    ("quantity", TEXT, "what was logged: a loss or a term of it, `seconds`, `cpu_seconds` or `distance_from_<epoch>`"),
+    (
+        "value",
+        REAL,
+        "mean over steps; for seconds the total, for a distance that of this epoch's mask from that epoch's",
+    ),
 )
 
 MASKS = _schema(

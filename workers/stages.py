@@ -6,9 +6,10 @@ All of it is known before any work is done, and none of it needs torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NewType
+from typing import Literal, NewType
 
 from search_spaces.canonical import digest
+from search_spaces.criterion import Criterion
 from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Distances, Evaluation
 from workers import names
@@ -20,15 +21,40 @@ DENSE = MaskKey(digest({"verb": "dense", "version": 1}))
 
 
 @dataclass(frozen=True, slots=True)
+class Steps:
+    """In what the steps of a line depart from the trial's recipe.
+
+    `l1` weighs a penalty on the scales of norms; the learning rate is that of `lag` epochs before.
+    """
+
+    l1: float = 0.0
+    lag: int = 0
+
+
+AS_THE_RECIPE = Steps()
+
+
+@dataclass(frozen=True, slots=True)
+class Slim:
+    """A narrower network, with as many parameters as the trial's model has under a mask, or as many FLOPs."""
+
+    mask: MaskKey
+    equal: Literal["parameters", "flops"]
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """A trajectory: all the states that training under one mask passes through from one origin.
 
-    The line of an initialisation has no origin; its one point is epoch 0.
+    The line of an initialisation has no origin; its one point is epoch 0. `slim` is what the network was narrowed
+    to when it was initialised, if it was.
     """
 
     key: str
     origin: State | None = None
     mask: MaskKey = DENSE
+    steps: Steps = AS_THE_RECIPE
+    slim: Slim | None = None
 
     @property
     def start(self) -> int:
@@ -38,22 +64,34 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A point on a line: all weights, buffers and optimizer moments at the end of an epoch."""
+    """A point on a line: all weights, buffers and optimizer moments at the end of an epoch.
+
+    Where a mask emerged the epoch depends on data; such a state is known by its `emergence`. Before the work is done,
+    its epoch is the earliest there can be.
+    """
 
     line: Line
     epoch: int
+    emergence: MaskKey | None = None
 
     @property
     def key(self) -> str:
-        return f"{self.line.key}@{self.epoch}"
+        return f"{self.line.key}@{self.epoch}" if self.emergence is None else f"{self.emergence}@emergence"
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A start state and a mask: what a search finds."""
+    """A start state and a mask: what a search finds.
+
+    `found` is the state that the mask was found in, trained, if the ticket does not start there. `end` is the epoch
+    that the ticket is trained to; left out, the trial's last. `steps` are those of its training.
+    """
 
     start: State
     mask: MaskKey
+    found: State
+    end: int | None = None
+    steps: Steps = AS_THE_RECIPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +107,8 @@ class Initial:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return ()
+        slim = self.line.slim
+        return () if slim is None or slim.mask == DENSE else (slim.mask,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +131,12 @@ class Train:
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """Of the weights that `within` keeps, keep the best-scored, a share `density` of all prunable weights."""
+    """Of the weights that `within` keeps, keep those that are best `by` a criterion, a share `density` of all."""
 
     key: MaskKey
     state: State
     within: MaskKey
-    score: str
+    by: Criterion
     density: float
 
     @property
@@ -110,11 +149,38 @@ class Prune:
 
 
 @dataclass(frozen=True, slots=True)
-class Shuffle:
-    """Move the kept weights of every layer to random places of the same layer."""
+class Emerge:
+    """Train a line until the masks of its epochs have come to rest, at epoch `last` at the latest.
+
+    The mask of an epoch is chosen `by` a criterion, to density `density`. It has come to rest where the newest of
+    `look_back` masks differs from each of the others on a share of at most `delta`.
+    """
+
+    key: MaskKey
+    line: Line
+    by: Criterion
+    density: float
+    look_back: int
+    delta: float
+    last: int
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        assert self.line.origin is not None
+        return (self.line.origin.key,)
+
+    @property
+    def object(self) -> str:
+        return names.mask(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Redraw:
+    """Keep as much of a mask elsewhere, as the control `how` says."""
 
     key: MaskKey
     mask: MaskKey
+    how: str
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -199,4 +265,4 @@ class Select:
         return names.selection(self.key)
 
 
-Stage = Initial | Train | Prune | Shuffle | Fit | Features | Evaluate | Select
+Stage = Initial | Train | Prune | Emerge | Redraw | Fit | Features | Evaluate | Select

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from search_spaces.trial import Recipe
+from search_spaces.trial import Decay, Recipe
 from workers.models import Family
 from workers.pruning import Mask
 from workers.randomness import generator
+from workers.stages import AS_THE_RECIPE, Steps
 
 
 class Diverged(ArithmeticError):
@@ -40,11 +41,12 @@ def train(
     seed: int,
     begin: int,
     end: int,
+    steps: Steps = AS_THE_RECIPE,
 ) -> Iterator[Epoch]:
     """Train on `images` (N, C, H, W), uint8 on the device, from the end of epoch `begin` to that of `end`.
 
     Yields after every epoch, when weights and moments may be read. Masked weights are zero before the first step
-    and after every update.
+    and after every update. `steps` says in what they depart from the recipe.
 
     Raises:
         Diverged: at the end of an epoch in which a loss or weight became NaN or infinite.
@@ -54,6 +56,8 @@ def train(
         masking.apply()
     family.networks.train()
     for epoch in range(begin, end):
+        for optimizer in optimizers.values():
+            _set_rates(optimizer, _decayed(recipe.decay, epoch - steps.lag))
         noise = generator(seed, "noise", epoch, images.device)
         sums: dict[str, Tensor] = {}
         batches = _batches(len(images), recipe.batch, seed, epoch, images.device)
@@ -61,7 +65,8 @@ def train(
             for loss in family.losses(normalised(images[indices]), noise):
                 optimizer = optimizers[loss.phase]
                 optimizer.zero_grad()
-                loss.value.backward(inputs=masks[loss.phase].parameters)
+                value = loss.value + steps.l1 * _scales(family, loss.phase) if steps.l1 else loss.value
+                value.backward(inputs=masks[loss.phase].parameters)
                 optimizer.step()
                 masks[loss.phase].apply()
                 for name, part in loss.parts.items():
@@ -87,6 +92,25 @@ def optimizers_of(family: Family, recipe: Recipe) -> dict[str, torch.optim.Optim
     }
 
 
+def _decayed(decay: Decay | None, epoch: int) -> float:
+    """What is left of a learning rate `epoch` epochs after it began to fall (Loshchilov and Hutter 2017, eq. 5)."""
+    if decay is None:
+        return 1.0
+    return decay.to + (1 - decay.to) * (1 + math.cos(math.pi * min(epoch / decay.epochs, 1))) / 2
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
+
+
+def _scales(family: Family, phase: str) -> Tensor:
+    """The sum of the absolute scales of all batch norms that a phase trains, which an L1 penalty weighs."""
+    norms = (m for component in family.phases[phase] for m in family.networks[component].modules())
+    scales = [norm.weight.abs().sum() for norm in norms if isinstance(norm, nn.BatchNorm2d)]
+    return torch.stack(scales).sum() if scales else torch.zeros(())
+
+
 def normalised(images: Tensor) -> Tensor:
     """uint8 images as floats in [-1, 1], channels_last."""
     return images.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
@@ -98,7 +122,7 @@ class _Masking:
     def __init__(self, family: Family, phase: str, mask: Mask | None) -> None:
         self.parameters: Sequence[Tensor] = family.parameters_of(phase)
         own = set(self.parameters)
-        masked = {n: p for n, p in family.prunable().items() if mask is not None and p in own}
+        masked = {n: p for n, p in family.prunable().items() if mask is not None and n in mask and p in own}
         self._weights = [p.detach() for p in masked.values()]
         self._factors = [torch.empty_like(p).copy_(mask[name]) for name, p in masked.items() if mask is not None]
 

@@ -5,34 +5,41 @@ from __future__ import annotations
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import assert_never
 
 import torch
 
+from search_spaces.criterion import Criterion
 from search_spaces.datasets import DatasetSpec
+from search_spaces.models import ModelSpec
 from search_spaces.trial import Distances, Trial
 from workers import data, device
 from workers.archive import Archive, Point
+from workers.choosing import choose, in_scope
+from workers.costs import narrowed
 from workers.data import Images, Labels, Split
 from workers.evaluation import classifiers, evaluate, instruments
 from workers.evaluation.downstream import Judge
 from workers.evaluation.feature_set import feature_set
 from workers.evaluation.samples import BATCH, Yardstick
-from workers.failures import DIVERGED, ERROR, Failure, Failures, StageFailed, subject
+from workers.failures import DIVERGED, ERROR, NO_TICKET, Failure, Failures, StageFailed, subject
+from workers.flops import FlopCounter
 from workers.journal import Journal
 from workers.laboratory import HELD_OUT, SELECTION, Laboratory
 from workers.metrics import METRICS
 from workers.models import Family, build, initialise, materialise
-from workers.points import CHECKPOINT, FULL, WEIGHTS, Points, Segment, missing_segments
-from workers.pruning import Mask, keep_top, magnitude, shuffle_layers
+from workers.points import CHECKPOINT, FULL, WEIGHTS, Segment, Wanted, missing_segments
+from workers.pruning import Mask
 from workers.randomness import generator
+from workers.redrawing import redraw
 from workers.reports import EpochTrained, Listener, StageCommitted
 from workers.snapshot import capture, restore, weights_only
 from workers.stages import (
     DENSE,
+    Emerge,
     Evaluate,
     Features,
     Fit,
@@ -40,18 +47,25 @@ from workers.stages import (
     Line,
     MaskKey,
     Prune,
+    Redraw,
     Select,
-    Shuffle,
+    Slim,
     Stage,
     State,
     Train,
 )
 from workers.store import Store, StoreError
-from workers.training import Diverged, optimizers_of, train
+from workers.trainee import Trainee
+from workers.training import Diverged
+from workers.watch import Watch
 
 
 class Interrupted(Exception):
     """The trial was asked to stop, and has committed the epoch it was in."""
+
+
+class NothingEmerged(Exception):
+    """No mask came to rest as long as one was searched for. A result, not a fault."""
 
 
 class OutOfMemory(Exception):
@@ -65,15 +79,15 @@ class OutOfMemory(Exception):
 class Workbench(Laboratory):
     """Performs the stages of one trial.
 
-    `points` says at which epochs the plan of the whole sweep needs points of each line. `stop` is asked after
-    every epoch whether to leave. `load` gives the images of a data set.
+    `wanted` is what the plan of the whole sweep wants of the lines. `stop` is asked after every epoch whether to
+    leave. `load` gives the images of a data set.
     """
 
     def __init__(
         self,
         trial: Trial,
         store: Store,
-        points: Points,
+        wanted: Wanted,
         listen: Listener,
         stop: Callable[[], bool] = lambda: False,
         load: Callable[[DatasetSpec], Split] = data.load,
@@ -81,11 +95,12 @@ class Workbench(Laboratory):
         super().__init__(trial, data.card(trial.dataset))
         self.archive = Archive(store)
         self._failures = Failures(self.archive.objects)
-        self._points = points
+        self._wanted = wanted
         self._listen = listen
         self._stop = stop
         self._load = load
         self._device = device.prepare(trial.resources)
+        self._narrow: dict[Slim, ModelSpec] = {}
 
     def perform(self, stage: Stage) -> None:
         """See to it that what `stage` makes is in the store.
@@ -107,7 +122,10 @@ class Workbench(Laboratory):
         try:
             self._make(stage)
         except Diverged as error:
-            raise self._failed(stage, DIVERGED, error) from error
+            line = Train(stage.line, stage.last) if isinstance(stage, Emerge) else stage
+            raise self._failed(line, DIVERGED, error) from error
+        except NothingEmerged as error:
+            raise self._failed(stage, NO_TICKET, error) from error
         except (Interrupted, StageFailed, StoreError, OutOfMemory):
             raise
         except (MemoryError, torch.OutOfMemoryError) as error:
@@ -118,7 +136,8 @@ class Workbench(Laboratory):
     def mask(self, key: MaskKey) -> Mask:
         """A mask that the program has asked for."""
         if key == DENSE:
-            return Mask.dense(self._new_family().prunable())
+            scope = self.trial.finder.scope if self.trial.finder else None
+            return Mask.dense(in_scope(self._built(None), scope))
         mask = self.archive.mask(key)
         if mask is None:
             self.perform(self.stages[key])
@@ -137,8 +156,10 @@ class Workbench(Laboratory):
 
     def _is_done(self, stage: Stage) -> bool:
         match stage:
-            case Initial() | Train():
-                return not self._missing(stage)
+            case Initial():
+                return 0 in self.archive.held(stage.line.key).full
+            case Train():
+                return not self._missing(stage.line, self._points(stage))
             case Features():
                 return self._are_taken(stage)
             case Select():
@@ -165,13 +186,13 @@ class Workbench(Laboratory):
             case Initial():
                 self._initialise(stage)
             case Train():
-                while missing := self._missing(stage):
-                    self._train(stage, missing[0])
+                self._train_through(stage.line, self._points(stage), stage.key)
             case Prune():
                 self._prune(stage)
-            case Shuffle():
-                noise = generator(self.trial.seed.init, "shuffle_layer")
-                self.archive.commit_mask(stage.key, shuffle_layers(self.mask(stage.mask), noise))
+            case Emerge():
+                self._emerge(stage)
+            case Redraw():
+                self._redraw(stage)
             case Fit():
                 self._fit_classifier(stage)
             case Features():
@@ -183,61 +204,81 @@ class Workbench(Laboratory):
             case _:
                 assert_never(stage)
 
-    def _missing(self, stage: Initial | Train) -> list[Segment]:
-        held = self.archive.held(stage.line.key)
-        if isinstance(stage, Initial):
-            return [] if 0 in held.full else [Segment(0, 0, FULL)]
-        wanted = {epoch: kept for epoch, kept in self._points[stage.line.key].items() if epoch <= stage.to}
-        return missing_segments(stage.line.start, wanted, held)
+    def _points(self, stage: Train) -> dict[int, str]:
+        """The points of a line that are wanted up to where a stage trains it."""
+        points = self._wanted.points[stage.line.key]
+        return {epoch: kept for epoch, kept in points.items() if epoch <= stage.to}
+
+    def _missing(self, line: Line, points: Mapping[int, str]) -> list[Segment]:
+        return missing_segments(line.start, points, self.archive.held(line.key))
 
     def _initialise(self, stage: Initial) -> None:
-        family = self._new_family()
+        family = self._built(stage.line.slim)
+        materialise(family, self._device)
         initialise(family, self.trial.seed.init, stage.draw)
         self.archive.commit_point(State(stage.line, 0), FULL, Point(capture(family, {}), None))
 
-    def _train(self, stage: Train, segment: Segment) -> None:
-        line = stage.line
-        assert line.origin is not None
-        if segment.begin == line.start:
-            point: Point | None = self.point(line.origin, moments=True)
-        else:
-            point = self.archive.point(State(line, segment.begin), moments=True)
+    def _train_through(self, line: Line, points: Mapping[int, str], stage: str) -> None:
+        while missing := self._missing(line, points):
+            self._train(line, missing[0], stage)
+
+    def _train(self, line: Line, segment: Segment, stage: str, until: Callable[[], bool] = lambda: False) -> None:
+        """Train a segment of a line, for a stage by its key, or less of it if `until` says so after an epoch."""
+        point = self._beginning(line, segment)
         if point is None:
             return  # the point was damaged and is gone now: what is missing has to be worked out again
         if segment.begin == segment.end > line.start:
             self._commit_end(line, segment, point)
             return
-        family = self._new_family()
-        optimizers = optimizers_of(family, self.trial.recipe)
-        restore(point.tensors, family, optimizers)
+        device.reset_peak_memory(self._device)
         mask = None if line.mask == DENSE else self.mask(line.mask)
+        trainee = Trainee(self._built(line.slim), mask, point.tensors, self.trial.recipe, self._device)
         journal = Journal(line, segment)
 
         def reached(epoch: int, kept: str) -> Point:
-            record = journal.cut(epoch, kept, device.describe(self._device))
-            return Point(capture(family, optimizers), record)
+            machine = device.describe(self._device) | {"peak_bytes": device.peak_memory(self._device)}
+            return Point(trainee.snapshot(), journal.cut(epoch, kept, machine))
 
-        epochs = (segment.begin, segment.end)
-        for epoch in train(
-            family, optimizers, mask, self._train_images, self.trial.recipe, self.trial.seed.order, *epochs
-        ):
-            trained = journal.add(epoch.number, dict(epoch.means))
+        watches = self._watches(line)
+        epochs = (segment.begin, segment.end, line.steps)
+        for epoch in trainee.train(self._train_images, self.trial.seed.order, *epochs):
+            number = epoch.number
+            trained = journal.add(number, dict(epoch.means))
             self._listen(
-                EpochTrained(
-                    self.trial.id, stage.key, line.key, epoch.number, segment.end, epoch.means, trained.seconds
-                )
+                EpochTrained(self.trial.id, stage, line.key, number, segment.end, epoch.means, trained.seconds)
             )
+            found = [(watch, chosen) for watch in watches if (chosen := watch.look(trainee.family, number))]
             stop = self._stop()
-            if epoch.number < segment.end and (stop or journal.due(self.trial)):
-                self.archive.commit_point(State(line, epoch.number), CHECKPOINT, reached(epoch.number, CHECKPOINT))
+            if found:
+                self.archive.commit_point(State(line, number), FULL, reached(number, FULL))
+            for watch, chosen in found:
+                self.archive.commit_pruning(watch.stage.key, chosen.mask, watch.fact(chosen))
+                self._listen(StageCommitted(self.trial.id, watch.stage.key))
+            if until():
+                return
+            if number < segment.end and (stop or journal.due(self.trial)):
+                if not found:
+                    self.archive.commit_point(State(line, number), CHECKPOINT, reached(number, CHECKPOINT))
                 if stop:
                     raise Interrupted
         self._commit_end(line, segment, reached(segment.end, segment.kept))
 
+    def _beginning(self, line: Line, segment: Segment) -> Point | None:
+        """The point that a segment goes on from."""
+        assert line.origin is not None
+        if segment.begin == line.start:
+            return self.point(line.origin, moments=True)
+        return self.archive.point(State(line, segment.begin), moments=True)
+
+    def _watches(self, line: Line) -> list[Watch]:
+        """Those who look at a line for masks that have not emerged yet."""
+        watches = [Watch(stage, self.archive) for stage in self._wanted.emerging.get(line.key, ())]
+        return [watch for watch in watches if not watch.over]
+
     def _commit_end(self, line: Line, segment: Segment, point: Point) -> None:
         """Commit the end of a segment. Where its moments are not kept and the line goes on, a checkpoint holds them."""
         end = State(line, segment.end)
-        held, wanted = self.archive.held(line.key), self._points[line.key].items()
+        held, wanted = self.archive.held(line.key), self._wanted.points.get(line.key, {}).items()
         ahead = any(epoch > segment.end and not held.has(epoch, kept) for epoch, kept in wanted)
         goes_on = segment.kept == WEIGHTS and ahead
         if goes_on:
@@ -248,9 +289,53 @@ class Workbench(Laboratory):
 
     def _prune(self, stage: Prune) -> None:
         family = self.family_at(stage.state)
-        scores = {"magnitude": magnitude}[stage.score](family.prunable())
         within = None if stage.within == DENSE else self.mask(stage.within)
-        self.archive.commit_mask(stage.key, keep_top(scores, stage.density, within))
+        seed = self.trial.seed.order
+        began = (time.perf_counter(), time.process_time())
+        with FlopCounter() as counted:
+            chosen = choose(family, stage.by, stage.density, within, self._looked_at(stage.by), seed)
+        fact = {
+            "scored_by": chosen.scored_by,
+            "flops": counted.total,
+            "seconds": time.perf_counter() - began[0],
+            "cpu_seconds": time.process_time() - began[1],
+        }
+        self.archive.commit_pruning(stage.key, chosen.mask, fact)
+
+    def _looked_at(self, by: Criterion) -> torch.Tensor:
+        """The training images that a criterion looks at; of those that look at none, their shape."""
+        if by.images is None:
+            return torch.empty(0, *self.card.image, dtype=torch.uint8, device=self._device)
+        order = torch.randperm(self.card.train, generator=generator(self.trial.seed.order, "look"))
+        return self._train_images[order[: by.images].to(self._device)]
+
+    def _emerge(self, stage: Emerge) -> None:
+        """Train the points of the line that are wanted, at which masks are looked for in passing, and then on."""
+        for epoch in self._wanted.points_before(stage):
+            self.perform(Train(stage.line, epoch))
+        while not self._is_done(stage):
+            watch = Watch(stage, self.archive)
+            if watch.over:
+                raise NothingEmerged(
+                    f"no mask came to rest in {stage.last} epochs: of {stage.look_back} masks the newest differed from "
+                    f"another by {watch.nearest:.3g} at least, and delta is {stage.delta:g}"
+                )
+            held = self.archive.held(stage.line.key)
+            ready = {stage.line.start} | held.full | held.checkpoint
+            begin = max(epoch for epoch in ready if epoch <= watch.epoch)
+            segment = Segment(begin, stage.last, CHECKPOINT)
+            self._train(stage.line, segment, stage.key, until=lambda: self._is_done(stage))
+
+    def emergence(self, stage: Emerge) -> int:
+        fact = self.archive.pruning(stage.key)
+        assert fact is not None, "a mask that has emerged is there with what is known of it"
+        epoch: int = fact["epoch"]
+        return epoch
+
+    def _redraw(self, stage: Redraw) -> None:
+        noise = generator(self.trial.seed.init, stage.how)
+        mask = redraw(self._built(None), self.mask(stage.mask), stage.how, noise)
+        self.archive.commit_mask(stage.key, mask)
 
     def _fit_classifier(self, stage: Fit) -> None:
         card, split = data.card(stage.dataset), self._load(stage.dataset)
@@ -310,14 +395,23 @@ class Workbench(Laboratory):
 
     def family_at(self, state: State) -> Family:
         """The network in a state, without optimizers."""
-        family = self._new_family()
+        family = self._built(state.line.slim)
+        materialise(family, self._device)
         restore(weights_only(self.point(state).tensors), family, {})
         return family
 
-    def _new_family(self) -> Family:
-        family = build(self.trial.model, self.card.image, self.trial.recipe.precision)
-        materialise(family, self._device)
-        return family
+    def _built(self, slim: Slim | None) -> Family:
+        """The trial's model on the meta device, narrowed to `slim`."""
+        return build(self.spec(slim), self.card.image, self.trial.recipe.precision)
+
+    def spec(self, slim: Slim | None) -> ModelSpec:
+        """The trial's model, narrowed to `slim`."""
+        if slim is None:
+            return self.trial.model
+        if slim not in self._narrow:
+            whole = (self.trial.model, self.card.image, self.trial.recipe.batch)
+            self._narrow[slim] = narrowed(*whole, self.mask(slim.mask), slim.equal)
+        return self._narrow[slim]
 
     @cached_property
     def _train_images(self) -> torch.Tensor:

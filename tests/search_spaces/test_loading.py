@@ -51,7 +51,7 @@ def test_a_good_sweep_loads(tmp_path: Path) -> None:
             ": overrides.0.set: recipe.lr: input should be a finite number",
         ),
         ("[vae]", "vae", ": models: input should be a valid list, but it is 'vae'"),
-        ("[imp]", "[imq]", ": methods.0: unknown method 'imq'; known: dense, imp,"),
+        ("[imp]", "[imq]", ": methods.0: unknown method 'imq'; known: dense, early_bird,"),
         ("[imp]", "[{name: reinit, of: dense}]", ": methods.0.of: 'dense' does not find a mask"),
         ("[digits]", "[mnits]", ": datasets.0: unknown data set 'mnits'; known: celeba,"),
         ("epochs: 10", "epochs: 0", ": epochs: input should be greater than 0"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -27,3 +29,52 @@ def test_a_trial_has_as_many_threads_as_cores() -> None:
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+MB = 10**6
+
+
+def test_peak_memory_is_of_what_came_after_the_last_reset() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("this process may not reset its high-water mark")
+    device.reset_peak_memory(CPU)
+    before = device.peak_memory(CPU)
+    tensor = torch.ones(200 * MB, dtype=torch.uint8)
+    held = device.peak_memory(CPU)
+    del tensor
+    assert held - before == pytest.approx(200 * MB, rel=0.1)
+    assert device.peak_memory(CPU) == pytest.approx(held, abs=10 * MB), "a peak outlives what made it"
+    device.reset_peak_memory(CPU)
+    assert device.peak_memory(CPU) < before + 50 * MB
+
+
+@pytest.mark.parametrize("status", [None, "Name:\tpython\n"])
+def test_where_the_peak_is_not_in_proc_it_is_that_since_the_process_began(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str | None
+) -> None:
+    monkeypatch.setattr(device, "_PROCESS", tmp_path / "proc")
+    if status is not None:
+        (tmp_path / "proc").mkdir()
+        (tmp_path / "proc/status").write_text(status)
+    device.reset_peak_memory(CPU)
+    assert 10 * MB < device.peak_memory(CPU) < 10**12
+
+
+def test_a_mark_that_may_not_be_reset_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "clear_refs").mkdir()  # cannot be written by anybody
+    (tmp_path / "status").write_text("Name:\tpython\nVmPeak:\t 9999 kB\nVmHWM:\t    2084 kB\n")
+    monkeypatch.setattr(device, "_PROCESS", tmp_path)
+    device.reset_peak_memory(CPU)
+    assert device.peak_memory(CPU) == 2084 * 1024
+
+
+def test_the_peak_of_a_gpu_is_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    resets: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", resets.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", {GPU: 5 * MB}.__getitem__)
+    device.reset_peak_memory(GPU)
+    assert resets == [GPU]
+    assert device.peak_memory(GPU) == 5 * MB

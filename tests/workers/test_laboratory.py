@@ -4,15 +4,17 @@ from typing import Any
 
 import pytest
 
+from search_spaces.criterion import Criterion
 from search_spaces.sparsity import density_of
 from tests.toys import toy_trial, toy_trials
 from workers.data import DatasetCard
 from workers.laboratory import VERSIONS, Recorder
-from workers.points import points
+from workers.points import Wanted
 from workers.program import Outcome, run_program
 from workers.searches import search
 from workers.stages import DENSE, Prune, Train
 
+MAGNITUDE = Criterion(score="magnitude")
 CARD = DatasetCard("fingerprint", (1, 32, 32), 100, 100)
 
 
@@ -30,8 +32,8 @@ def test_keys_are_stable() -> None:
     lab = recorder()
     initial = lab.initial()
     trained = lab.train(initial, lab.dense(), to=4)
-    mask = lab.prune(trained, lab.dense(), score="magnitude", density=0.8)
-    keys = [initial.key, trained.key, mask, lab.shuffle_layer(mask), lab.evaluate(trained)]
+    mask = lab.prune(trained, lab.dense(), by=MAGNITUDE, density=0.8)
+    keys = [initial.key, trained.key, mask, lab.redraw(mask, "shuffle_layer"), lab.evaluate(trained)]
     assert [key[:8] for key in keys] == ["3456c489", "0ec2174b", "d6dab2e2", "8e0e8e9b", "46cb8ff0"]
 
 
@@ -50,7 +52,7 @@ def test_training_to_where_a_state_is_does_nothing() -> None:
 def test_another_mask_starts_another_line() -> None:
     lab = recorder()
     rewound = lab.train(lab.initial(), lab.dense(), to=1)
-    mask = lab.prune(rewound, DENSE, score="magnitude", density=0.8)
+    mask = lab.prune(rewound, DENSE, by=MAGNITUDE, density=0.8)
     ticket = lab.train(rewound, mask, to=4)
     assert ticket.line.start == 1
     assert ticket.line != rewound.line
@@ -118,7 +120,7 @@ def test_twenty_sparsities_are_twenty_trainings() -> None:
         run_program(lab, trial)
         stages |= lab.stages
     # Round 20's mask is trained once, as are the nineteen before it and the dense network.
-    assert len(points(stages.values())) == 21
+    assert len(Wanted.by(stages.values()).points) == 21
     assert sum(isinstance(stage, Prune) for stage in stages.values()) == 20
 
 

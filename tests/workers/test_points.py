@@ -3,10 +3,16 @@ from hypothesis import strategies as st
 
 from search_spaces.trial import Evaluation
 from workers import names
-from workers.points import CHECKPOINT, FULL, WEIGHTS, Held, Segment, missing_segments, points
+from workers.points import CHECKPOINT, FULL, WEIGHTS, Held, Segment, Wanted, missing_segments
 from workers.stages import DENSE, Evaluate, Line, MaskKey, Select, State, Train
 
 INITIAL = State(Line("init"), 0)
+
+
+def points_of(stages):
+    return Wanted.by(stages).points
+
+
 DENSE_LINE = Line("dense", INITIAL, DENSE)
 
 
@@ -15,7 +21,7 @@ def held(**epochs: set[int]) -> Held:
 
 
 def test_the_last_point_of_a_line_keeps_weights_alone() -> None:
-    assert points([Train(DENSE_LINE, 2), Train(DENSE_LINE, 10)]) == {"dense": {2: FULL, 10: WEIGHTS}}
+    assert points_of([Train(DENSE_LINE, 2), Train(DENSE_LINE, 10)]) == {"dense": {2: FULL, 10: WEIGHTS}}
 
 
 def test_points_that_are_looked_at_alone_keep_weights_alone() -> None:
@@ -24,12 +30,12 @@ def test_points_that_are_looked_at_alone_keep_weights_alone() -> None:
 
     stages = [Train(DENSE_LINE, epoch) for epoch in (2, 4, 10)]
     select = Select("select", (measured(4), measured(10)), "elbo", measured(10))
-    assert points([*stages, select]) == {"dense": {2: FULL, 4: WEIGHTS, 10: WEIGHTS}}
+    assert points_of([*stages, select]) == {"dense": {2: FULL, 4: WEIGHTS, 10: WEIGHTS}}
 
 
 def test_a_point_that_another_line_starts_from_keeps_its_moments() -> None:
     ticket = Line("ticket", State(DENSE_LINE, 10), MaskKey("m"))
-    assert points([Train(DENSE_LINE, 10), Train(ticket, 20)])["dense"] == {10: FULL}
+    assert points_of([Train(DENSE_LINE, 10), Train(ticket, 20)])["dense"] == {10: FULL}
 
 
 def test_segments_are_cut_by_the_whole_plan() -> None:

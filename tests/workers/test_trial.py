@@ -18,7 +18,7 @@ from workers.archive import Archive, Point
 from workers.laboratory import Recorder
 from workers.ledger import Ledger
 from workers.objects import Objects
-from workers.points import CHECKPOINT, points
+from workers.points import CHECKPOINT, Wanted
 from workers.presence import running
 from workers.program import run_program
 from workers.reports import EpochTrained, Report, TrialEnded, TrialStarted
@@ -52,19 +52,19 @@ class Diary:
             raise Killed
 
 
-def plan_points(trials: Sequence[Trial]) -> dict[str, dict[int, str]]:
+def wanted(trials: Sequence[Trial]) -> Wanted:
     stages = {}
     for trial in trials:
         recorder = Recorder(trial, data.card(trial.dataset))
         run_program(recorder, trial)
         stages |= recorder.stages
-    return points(stages.values())
+    return Wanted.by(stages.values())
 
 
 def run_all(trials: Sequence[Trial], store: Store, diary: Diary | None = None) -> Diary:
     diary = diary or Diary()
     for trial in trials:
-        run_trial(trial, store, plan_points(trials), diary)
+        run_trial(trial, store, wanted(trials), diary)
     return diary
 
 

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from search_spaces.criterion import Criterion
 from search_spaces.trial import Trial
 from tests.toys import toy_trial
 from tests.workers.test_training import assert_bit_equal
-from tests.workers.test_trial import plan_points
+from tests.workers.test_trial import wanted
 from workers import data
 from workers.evaluation import evaluate
 from workers.models import Family, build, initialise, materialise
@@ -23,7 +24,7 @@ SEEDS = [{"init": 1, "order": 2}]
 
 
 def performed(store: Store, trial: Trial) -> tuple[Workbench, Outcome]:
-    lab = Workbench(trial, store, plan_points([trial]), lambda report: None)
+    lab = Workbench(trial, store, wanted([trial]), lambda report: None)
     return lab, run_program(lab, trial)
 
 
@@ -72,9 +73,9 @@ def test_a_shuffled_mask_is_drawn_by_the_seed_of_initialisation(store: Store) ->
 
 def test_pruning_keeps_only_what_the_given_mask_keeps(store: Store) -> None:
     trial = toy_trial(sparsities=[0.2])
-    lab = Workbench(trial, store, plan_points([trial]), lambda report: None)
+    lab = Workbench(trial, store, wanted([trial]), lambda report: None)
     first = lab.initial()
     other = lab.initial(draw="other")
-    larger = lab.mask(within := lab.prune(first, DENSE, score="magnitude", density=0.5))
-    smaller = lab.mask(lab.prune(other, within, score="magnitude", density=0.4))
+    larger = lab.mask(within := lab.prune(first, DENSE, by=Criterion(score="magnitude"), density=0.5))
+    smaller = lab.mask(lab.prune(other, within, by=Criterion(score="magnitude"), density=0.4))
     assert smaller & larger == smaller

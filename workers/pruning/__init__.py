@@ -1,8 +1,23 @@
 """Pruning: masks, the scorers that rank weights, and the selector that keeps the best of them."""
 
+from workers.pruning.emergence import Emergence
 from workers.pruning.mask import Mask
-from workers.pruning.scorers import magnitude, random
-from workers.pruning.selector import keep_top
-from workers.pruning.shuffling import shuffle_layers
+from workers.pruning.scorers import grasp, magnitude, random, snip, synflow
+from workers.pruning.selector import is_decided, keep_top
+from workers.pruning.shuffling import erk, random_global, shuffle_filters, shuffle_layers
 
-__all__ = ["Mask", "keep_top", "magnitude", "random", "shuffle_layers"]
+__all__ = [
+    "Emergence",
+    "Mask",
+    "erk",
+    "grasp",
+    "is_decided",
+    "keep_top",
+    "magnitude",
+    "random",
+    "random_global",
+    "shuffle_filters",
+    "shuffle_layers",
+    "snip",
+    "synflow",
+]

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules import activation
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Loss = Callable[[], Tensor | Iterable[Tensor]]
+"""Gives a loss, or its parts one after the other, which sum to it: chunks of a batch, each weighted by its size, need
+not be in memory together. It leaves buffers and generators as they were; the scorers only differentiate."""
+
+_KERNELS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+_ACTIVATIONS = tuple(getattr(activation, name) for name in activation.__all__)
 
 
 def magnitude(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -16,3 +26,94 @@ def magnitude(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def random(parameters: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
     """Uniform draws: each weight as likely to be kept as any other."""
     return {name: torch.rand(p.shape, generator=generator, device=generator.device) for name, p in parameters.items()}
+
+
+def snip(loss: Loss, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """|w dL/dw|: how much the loss feels a weight (Lee et al. 2019, eq. 5, but for its norm, which changes no ranking).
+
+    Weights that the loss does not depend on score zero.
+    """
+    weights = list(parameters.values())
+    gradient = _sum_over_parts(loss, weights, lambda part: _gradient(part, weights))
+    return {name: (w.detach() * g).abs() for (name, w), g in zip(parameters.items(), gradient, strict=True)}
+
+
+def grasp(loss: Loss, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The product w * Hg, with gradient g and Hessian H of the loss in `parameters`: -S(-w) of Wang et al. (2020).
+
+    To first order 2 w (Hg) is what removing w takes from |g|^2, so the weights that gradient flow needs score high.
+    `loss` is called twice and gives the same parts both times. Weights that g does not depend on score zero.
+    """
+    weights = list(parameters.values())
+    total = _sum_over_parts(loss, weights, lambda part: _gradient(part, weights))
+    product = _sum_over_parts(loss, weights, lambda part: _hessian_product(part, weights, total))
+    return {name: w.detach() * hg for (name, w), hg in zip(parameters.items(), product, strict=True)}
+
+
+def synflow(network: nn.Module, inputs: Sequence[int]) -> dict[str, Tensor]:
+    """|w| dR/d|w| / R for every kernel of `network`, in float64, with R = 1^T prod |W| 1 (Tanaka et al. 2020, eq. 2).
+
+    R is the sum of what the network makes of one input of ones, shape (1, *inputs), if it were linear and positive:
+    absolute kernels and norm weights, running variances as they are, no biases, means or activations. Divided by R, the
+    scores of every layer of a chain sum to 1, so that networks of different R can be ranked together. All are zero if
+    R is.
+
+    Raises:
+        ValueError: if the network is not linear without its activation modules, as one with layer norms.
+    """
+    positive = _linear_and_positive(network)
+    kernels = {n: module.weight for n, module in positive.named_modules() if isinstance(module, _KERNELS)}
+    weights: list[Tensor] = [kernel.requires_grad_() for kernel in kernels.values()]
+    ones = torch.ones(1, *inputs, dtype=torch.float64, device=weights[0].device)
+    with torch.enable_grad():
+        flow, doubled = positive(ones).sum(), positive(2 * ones).sum()
+    if not torch.isclose(doubled, 2 * flow, rtol=1e-6, atol=0):
+        raise ValueError("synflow cannot score this network: it is not linear even without its activation modules")
+    scale = flow.item() or 1.0
+    scores = [w.detach() * g / scale for w, g in zip(weights, _gradient(flow, weights), strict=True)]
+    return {f"{name}.weight".removeprefix("."): score for name, score in zip(kernels, scores, strict=True)}
+
+
+def _sum_over_parts(loss: Loss, weights: list[Tensor], term: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
+    """The sum of `term` over the parts of a loss, no two of which are alive at a time."""
+    total = [torch.zeros_like(w) for w in weights]
+    with torch.enable_grad():
+        found = loss()
+        # a loop over the parts themselves would hold one and its graph while the next is made
+        for values in map(term, [found] if isinstance(found, Tensor) else found):
+            for sum_, value in zip(total, values, strict=True):
+                sum_ += value
+    return total
+
+
+def _gradient(value: Tensor, weights: list[Tensor], *, differentiable: bool = False) -> list[Tensor]:
+    """The gradient of a scalar, zeros where it does not depend on a weight."""
+    if not value.requires_grad:
+        return [torch.zeros_like(w) for w in weights]
+    return list(
+        torch.autograd.grad(value, weights, create_graph=differentiable, allow_unused=True, materialize_grads=True)
+    )
+
+
+def _hessian_product(part: Tensor, weights: list[Tensor], vector: list[Tensor]) -> list[Tensor]:
+    """The Hessian of `part` times a constant vector, as the gradient of <gradient, vector> (Pearlmutter 1994)."""
+    gradient = _gradient(part, weights, differentiable=True)
+    dot = torch.stack([(g * v).sum() for g, v in zip(gradient, vector, strict=True)]).sum()
+    return _gradient(dot, weights)
+
+
+@torch.no_grad()
+def _linear_and_positive(network: nn.Module) -> nn.Module:
+    """A copy of `network` in float64 that is linear in its input and in every kernel, and nowhere negative."""
+    positive = copy.deepcopy(network).double().eval()
+    for name, module in list(positive.named_modules(remove_duplicate=False)):
+        if isinstance(module, _ACTIVATIONS):
+            positive.set_submodule(name, nn.Identity())
+        elif isinstance(module, (*_KERNELS, _BatchNorm)):
+            if module.weight is not None:
+                module.weight.abs_()
+            if module.bias is not None:
+                module.bias.zero_()
+            if isinstance(module, _BatchNorm) and module.running_mean is not None:
+                module.running_mean.zero_()
+    return positive

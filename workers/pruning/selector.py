@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -10,10 +10,12 @@ from torch import Tensor
 
 from workers.pruning.mask import Mask
 
-Scope = Literal["global", "per_component", "layerwise"]
+Ranking = Literal["global", "per_component", "layerwise"]
 
 
-def keep_top(scores: Mapping[str, Tensor], density: float, within: Mask | None = None, scope: Scope = "global") -> Mask:
+def keep_top(
+    scores: Mapping[str, Tensor], density: float, within: Mask | None = None, ranking: Ranking = "global"
+) -> Mask:
     """Keep the weights with the highest scores: exactly `round(N * density)` of the N weights ranked together.
 
     Weights are ranked all together, for each component (the first part of a name), or for each tensor. Ties keep
@@ -24,14 +26,29 @@ def keep_top(scores: Mapping[str, Tensor], density: float, within: Mask | None =
     """
     if not 0.0 <= density <= 1.0:
         raise ValueError(f"density {density} is outside [0, 1]")
-    groups: dict[str, list[str]] = {}
-    for name in scores:
-        group = {"global": "", "per_component": name.split(".")[0], "layerwise": name}[scope]
-        groups.setdefault(group, []).append(name)
     kept: dict[str, Tensor] = {}
-    for members in groups.values():
+    for members in ranked_together(scores, ranking):
         kept |= _top_of({name: scores[name] for name in members}, density, within)
     return Mask({name: kept[name] for name in scores})
+
+
+def is_decided(scores: Mapping[str, Tensor], kept: Mask, ranking: Ranking = "global") -> bool:
+    """Whether all that is kept scores better than all else that it is ranked with, so that no tie had a say."""
+    for members in ranked_together(scores, ranking):
+        flat = torch.cat([scores[name].flatten() for name in members])
+        best = torch.cat([kept[name].flatten() for name in members]).to(flat.device)
+        if best.any() and not best.all() and flat[best].min() <= flat[~best].max():
+            return False
+    return True
+
+
+def ranked_together(names: Iterable[str], ranking: Ranking) -> list[list[str]]:
+    """Tensors by name in the groups whose entries are ranked together."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        group = {"global": "", "per_component": name.split(".")[0], "layerwise": name}[ranking]
+        groups.setdefault(group, []).append(name)
+    return list(groups.values())
 
 
 def _top_of(scores: Mapping[str, Tensor], density: float, within: Mask | None) -> dict[str, Tensor]:

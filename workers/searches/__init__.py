@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from search_spaces.methods import Control, Method
+from search_spaces.methods import Control, Invert, Method
 from workers.laboratory import Laboratory
 from workers.searches.dense import dense
+from workers.searches.early_bird import early_bird
+from workers.searches.fine_tune import fine_tune, lr_rewinding
+from workers.searches.fixed_epoch import fixed_epoch
+from workers.searches.foresight import foresight
 from workers.searches.imp import imp
 from workers.searches.one_shot import one_shot
+from workers.searches.random_chain import random_chain
+from workers.searches.redrawn import redrawn
 from workers.searches.reinit import reinit
-from workers.searches.shuffle_layer import shuffle_layer
+from workers.searches.small_dense import small_dense
 from workers.stages import Ticket
 
 Search = Callable[[Laboratory, Any, float], Ticket]
@@ -20,12 +26,36 @@ Search = Callable[[Laboratory, Any, float], Ticket]
 ControlSearch = Callable[[Laboratory, Any, Ticket], Ticket]
 """A control: from a laboratory, the options of its method and the finder's ticket to another ticket."""
 
-searches: dict[str, Search] = {"dense": dense, "imp": imp, "one_shot": one_shot}
-controls: dict[str, ControlSearch] = {"reinit": reinit, "shuffle_layer": shuffle_layer}
+searches: dict[str, Search] = {
+    "dense": dense,
+    "early_bird": early_bird,
+    "fixed_epoch": fixed_epoch,
+    "grasp": foresight,
+    "imp": imp,
+    "magnitude": foresight,
+    "one_shot": one_shot,
+    "random_chain": random_chain,
+    "snip": foresight,
+    "synflow": foresight,
+}
+controls: dict[str, ControlSearch] = {
+    "early_bird_reinit": reinit,
+    "erk": redrawn,
+    "fine_tune": fine_tune,
+    "lr_rewinding": lr_rewinding,
+    "random_channels": redrawn,
+    "random_global": redrawn,
+    "reinit": reinit,
+    "shuffle_filter": redrawn,
+    "shuffle_layer": redrawn,
+    "small_dense": small_dense,
+}
 
 
 def search(lab: Laboratory, method: Method, density: float) -> Ticket:
     """Run the search program of `method` in `lab`."""
+    if isinstance(method, Invert):  # the one control that changes how the finder searches, not what it finds
+        return search(lab, method.of.model_copy(update={"keep": "worst"}), density)
     if isinstance(method, Control):
         return controls[method.name](lab, method, search(lab, method.of, density))
     return searches[method.name](lab, method, density)

@@ -8,4 +8,5 @@ from workers.stages import Ticket
 
 
 def dense(lab: Laboratory, method: Dense, target: float) -> Ticket:
-    return Ticket(lab.initial(), lab.dense())
+    start = lab.initial()
+    return Ticket(start, lab.dense(), found=start)

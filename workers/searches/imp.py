@@ -12,8 +12,8 @@ def imp(lab: Laboratory, method: IMP, target: float) -> Ticket:
     """Train, prune a share of what is left, rewind, and again until density `target` is reached."""
     assert method.rewind is not None
     mask = lab.dense()
-    start = lab.train(lab.initial(), mask, to=method.rewind)
+    trained = start = lab.train(lab.initial(), mask, to=method.rewind)
     for density in geometric(target, method.rate):
         trained = lab.train(start, mask, to=lab.epochs)
-        mask = lab.prune(trained, mask, score="magnitude", density=density)
-    return Ticket(start, mask)
+        mask = lab.prune(trained, mask, by=method.criterion, density=density)
+    return Ticket(start, mask, found=trained)

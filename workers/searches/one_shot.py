@@ -12,4 +12,4 @@ def one_shot(lab: Laboratory, method: OneShot, target: float) -> Ticket:
     assert method.rewind is not None
     start = lab.train(lab.initial(), lab.dense(), to=method.rewind)
     trained = lab.train(start, lab.dense(), to=lab.epochs)
-    return Ticket(start, lab.prune(trained, lab.dense(), score="magnitude", density=target))
+    return Ticket(start, lab.prune(trained, lab.dense(), by=method.criterion, density=target), found=trained)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from search_spaces.methods import Reinit
+from search_spaces.methods import Control
 from workers.laboratory import Laboratory
 from workers.stages import Ticket
 
 
-def reinit(lab: Laboratory, method: Reinit, ticket: Ticket) -> Ticket:
+def reinit(lab: Laboratory, method: Control, ticket: Ticket) -> Ticket:
     """Keep the mask; start from an independent initialisation, at epoch 0."""
-    return Ticket(lab.initial(draw="reinit"), ticket.mask)
+    return Ticket(lab.initial(draw="reinit"), ticket.mask, found=ticket.found)

@@ -57,8 +57,8 @@ def test_twenty_rounds_nest_and_follow_the_grid(size: int) -> None:
 def test_scopes_rank_together_by_component_or_by_layer() -> None:
     values = {"e.a": torch.tensor([1.0, 2.0]), "e.b": torch.tensor([3.0, 4.0]), "d.a": torch.tensor([5.0, 6.0])}
     assert keep_top(values, 0.5).counts == {"e.a": 0, "e.b": 1, "d.a": 2}
-    assert keep_top(values, 0.5, scope="per_component").counts == {"e.a": 0, "e.b": 2, "d.a": 1}
-    assert keep_top(values, 0.5, scope="layerwise").counts == {"e.a": 1, "e.b": 1, "d.a": 1}
+    assert keep_top(values, 0.5, ranking="per_component").counts == {"e.a": 0, "e.b": 2, "d.a": 1}
+    assert keep_top(values, 0.5, ranking="layerwise").counts == {"e.a": 1, "e.b": 1, "d.a": 1}
 
 
 @pytest.mark.parametrize(

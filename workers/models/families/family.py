@@ -24,11 +24,13 @@ class Family(ABC):
     """Component networks trained together.
 
     `phases` names the optimizers and the components that each updates. `bodies` says for every component whether
-    it encodes or decodes, which together with the name inside the component is the role of a tensor.
+    it encodes or decodes, which together with the name inside the component is the role of a tensor. `logits` are
+    the components whose outputs are logits.
     """
 
     phases: ClassVar[Mapping[str, tuple[str, ...]]]
     bodies: ClassVar[Mapping[str, str]]
+    logits: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, networks: Mapping[str, nn.Module], latent: int, precision: str) -> None:
         assert set(networks) == set(self.bodies), f"{set(networks)} are not the components {set(self.bodies)}"
@@ -42,6 +44,10 @@ class Family(ABC):
 
         It is resumed after each update, so that a later loss sees the weights that an earlier one changed.
         """
+
+    def joint_loss(self, images: Tensor, noise: torch.Generator) -> Tensor:
+        """The sum of all losses, of which each component may have a gradient."""
+        return torch.stack([loss.value for loss in self.losses(images, noise)]).sum()
 
     def run(self, component: str, inputs: Tensor) -> Tensor:
         """The output of one component in fp32, computed under autocast where the precision is bf16."""

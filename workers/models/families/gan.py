@@ -17,6 +17,7 @@ class GAN(Family):
 
     phases: ClassVar = {"discriminator": ("discriminator",), "generator": ("generator",)}
     bodies: ClassVar = {"discriminator": "encode", "generator": "decode"}
+    logits: ClassVar = ("discriminator",)
 
     def losses(self, images: Tensor, noise: torch.Generator) -> Iterator[Loss]:
         fakes = self.generate(self.latents(len(images), noise))
@@ -24,6 +25,11 @@ class GAN(Family):
         yield Loss("discriminator", loss, {"discriminator_loss": loss})
         loss = _cross_entropy(self.discriminate(fakes), real=True)
         yield Loss("generator", loss, {"generator_loss": loss})
+
+    def joint_loss(self, images: Tensor, noise: torch.Generator) -> Tensor:
+        """L_D + L_G on the same fakes, through which the generator has gradients of both."""
+        fakes = self.generate(self.latents(len(images), noise))
+        return self.discriminator_loss(images, fakes) + _cross_entropy(self.discriminate(fakes), real=True)
 
     def discriminator_loss(self, images: Tensor, fakes: Tensor) -> Tensor:
         """Binary cross-entropy on real images plus that on fakes, each averaged over its images, in nats."""

@@ -1,0 +1,240 @@
+"""The account that a trial gives of itself: its rows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from workers import names
+from workers.archive import Archive
+from workers.costs import Cost, cost
+from workers.laboratory import HELD_OUT, SELECTION
+from workers.ledger import SegmentRecord
+from workers.models import build
+from workers.program import Outcome, Stretch, stretches, ticket_stretch
+from workers.pruning import Mask
+from workers.pruning.channels import channel_groups, kept_channels
+from workers.rows import identity
+from workers.stages import DENSE, Emerge, Evaluate, Line, MaskKey, Prune, Select, Slim, State
+from workers.workbench import Workbench
+
+Row = dict[str, Any]
+_log = logging.getLogger("tombola")
+
+
+def account(lab: Workbench, outcome: Outcome) -> dict[str, list[Row]]:
+    """The rows of a finished trial, by their dataset."""
+    rows = _Account(lab, outcome)
+    return {
+        names.TRIALS: [rows.trial()],
+        names.SCORES: list(rows.scores()),
+        names.HISTORY: list(rows.history()),
+        names.MASKS: list(rows.masks()),
+    }
+
+
+def records(archive: Archive, stretch: Stretch) -> Iterator[SegmentRecord]:
+    """The records of the segments that a stretch was trained in, the last one first."""
+    epoch = stretch.state.epoch
+    while epoch > stretch.begin:
+        record = archive.segment(State(stretch.state.line, epoch))
+        if record is None:
+            _log.warning(
+                "the record of epoch %d of %s is lost, and with it a part of its history", epoch, stretch.state.key
+            )
+            return
+        yield record
+        epoch = record.begin
+
+
+class _Account:
+    def __init__(self, lab: Workbench, outcome: Outcome) -> None:
+        self._lab = lab
+        self._outcome = outcome
+        slim = outcome.final.line.slim
+        self._family = build(lab.spec(slim), lab.card.image)
+        self._mask = Mask.dense(self._family.prunable()) if slim else lab.mask(outcome.ticket.mask)
+        self._ticket = ticket_stretch(outcome)
+        self._stretches = stretches(lab)
+        self._records = {s.state.line.key: list(records(lab.archive, s)) for s in self._stretches}
+        self._costs: dict[tuple[MaskKey, Slim | None], Cost] = {}
+
+    def trial(self) -> Row:
+        lab, outcome, mask = self._lab, self._outcome, self._mask
+        evaluation = _found(lab.archive.evaluation(outcome.evaluation))
+        segments = self._records[outcome.final.line.key]
+        machine = segments[0].machine if segments else evaluation["machine"]
+        own = self._cost(outcome.final.line)
+        return {
+            **identity(lab.trial),
+            "status": "done",
+            "error": "",
+            "traceback": "",
+            "achieved_sparsity": mask.sparsity,
+            "prunable": mask.size,
+            "kept": mask.kept,
+            "parameters": sum(p.numel() for p in self._family.networks.parameters()),
+            "parameters_kept": own.parameters,
+            **self._found_how(),
+            **evaluation["metrics"],
+            **self._measured_by(),
+            **self._best(),
+            **self._search(),
+            "ticket_epochs": self._ticket.epochs,
+            "ticket_seconds": self._spent(self._ticket, "seconds"),
+            "ticket_cpu_seconds": self._spent(self._ticket, "cpu_seconds"),
+            "ticket_flops": self._flops(self._ticket),
+            "dense_step_flops": cost(lab.trial.model, lab.card.image, lab.trial.recipe.batch).step,
+            "ticket_step_flops": own.step,
+            "sparse_step_flops": own.sparse_step,
+            "start_key": outcome.ticket.start.key,
+            "mask_key": outcome.ticket.mask,
+            "final_key": outcome.final.key,
+            "evaluation_key": outcome.evaluation,
+            **machine,
+        }
+
+    def scores(self) -> Iterator[Row]:
+        """What was measured at every epoch that was looked at, and on which images."""
+        lab, outcome = self._lab, self._outcome
+        last = lab.stages[outcome.evaluation]
+        assert isinstance(last, Evaluate)
+        measured = {last.key: (last.state.epoch, HELD_OUT)}
+        best = last.state.epoch
+        if outcome.selection is not None:
+            stage, selection = lab.stages[outcome.selection], _found(lab.archive.selection(outcome.selection))
+            assert isinstance(stage, Select)
+            best = selection["epoch"]
+            measured |= {selection["evaluation"]: (best, HELD_OUT)}
+            measured |= {candidate.key: (candidate.state.epoch, SELECTION) for candidate in stage.candidates}
+        for key, (epoch, images) in measured.items():
+            for metric, value in _found(lab.archive.evaluation(key))["metrics"].items():
+                yield {
+                    "trial_id": lab.trial.id,
+                    "epoch": epoch,
+                    "images": images,
+                    "last": epoch == last.state.epoch,
+                    "best": outcome.selection is not None and epoch == best,
+                    "metric": metric,
+                    "value": value,
+                    "evaluation_key": key,
+                }
+
+    def history(self) -> Iterator[Row]:
+        """What was logged at every epoch, and how far masks that were looked at were from each other."""
+        for position, stretch in enumerate(self._stretches):
+            line = stretch.state.line
+            for record in reversed(self._records[line.key]):
+                for epoch in record.epochs:
+                    quantities = {**epoch.means, "seconds": epoch.seconds, "cpu_seconds": epoch.cpu_seconds}
+                    for quantity, value in quantities.items():
+                        yield self._logged(position, line, epoch.number, quantity, value)
+            for stage in self._lab.stages.values():
+                if isinstance(stage, Emerge) and stage.line == line:
+                    for number, earlier, distance in _found(self._lab.archive.pruning(stage.key))["distances"]:
+                        yield self._logged(position, line, number, f"distance_from_{earlier}", distance)
+
+    def masks(self) -> Iterator[Row]:
+        for name, kept in self._mask.items():
+            yield {
+                "trial_id": self._lab.trial.id,
+                "parameter": name,
+                "component": name.split(".")[0],
+                "role": self._family.role(name),
+                "shape": list(kept.shape),
+                "weights": kept.numel(),
+                "kept": int(kept.sum()),
+                "mask": Mask({name: kept}).pack(),
+            }
+
+    def _logged(self, position: int, line: Line, epoch: int, quantity: str, value: float) -> Row:
+        return {
+            "trial_id": self._lab.trial.id,
+            "line": line.key,
+            "position": position,
+            "ticket": line.key == self._ticket.state.line.key and epoch > self._ticket.begin,
+            "epoch": epoch,
+            "quantity": quantity,
+            "value": value,
+        }
+
+    def _found_how(self) -> Row:
+        """How the mask was found, and what it did to layers and channels."""
+        lab, mask = self._lab, self._mask
+        channels = list(kept_channels(channel_groups(self._family.networks), mask).values())
+        fact = lab.archive.pruning(self._outcome.ticket.mask) or {}
+        emerged = (lab.emergence(stage) for stage in lab.stages.values() if isinstance(stage, Emerge))
+        return {
+            "scored_by": fact.get("scored_by"),
+            "emergence_epoch": next(emerged, None),
+            "channel_sparsity": 1 - sum(int(c.sum()) for c in channels) / sum(map(len, channels)) if channels else None,
+            "layer_collapse": ", ".join(name for name, count in mask.counts.items() if not count),
+        }
+
+    def _measured_by(self) -> Row:
+        """How many images were measured, and what the distances were measured with."""
+        evaluation = self._lab.trial.evaluation
+        stage = self._lab.stages[self._outcome.evaluation]
+        assert isinstance(stage, Evaluate)
+        row: Row = {"samples": evaluation.samples}
+        if stage.features is None:
+            return row
+        return row | {
+            "features": evaluation.distances.features,
+            "features_weights": _found(self._lab.archive.evaluation(self._outcome.evaluation))["network"],
+            "distance_samples": evaluation.compared,
+            "distance_reference": evaluation.distances.reference,
+        }
+
+    def _best(self) -> Row:
+        if self._outcome.selection is None:
+            return {}
+        selection = _found(self._lab.archive.selection(self._outcome.selection))
+        best = _found(self._lab.archive.evaluation(selection["evaluation"]))
+        by = selection["by"]
+        return {"best_epoch": selection["epoch"], "selected_by": by, "best_score": best["metrics"][by]}
+
+    def _search(self) -> Row:
+        """What finding the mask took: training all but the ticket itself, and choosing what to keep.
+
+        A network that takes nothing but its size from a ticket needs no search.
+        """
+        needed = self._outcome.final.line.slim is None
+        trained = [self._before_ticket(s) for s in self._stretches] if needed else []
+        keys = [stage.key for stage in self._lab.stages.values() if isinstance(stage, Prune | Emerge)] if needed else []
+        chosen = [fact for key in keys if (fact := self._lab.archive.pruning(key))]
+        spent = {
+            f"search_{what}": sum(self._spent(s, what) for s in trained) + sum(fact[what] for fact in chosen)
+            for what in ("seconds", "cpu_seconds")
+        }
+        flops = sum(self._flops(s) for s in trained) + sum(fact["flops"] for fact in chosen)
+        return {"search_epochs": sum(s.epochs for s in trained), **spent, "search_flops": flops}
+
+    def _before_ticket(self, stretch: Stretch) -> Stretch:
+        """A stretch without what is the ticket's own training."""
+        if stretch.state.line.key != self._ticket.state.line.key:
+            return stretch
+        return Stretch(State(stretch.state.line, self._ticket.begin), stretch.begin)
+
+    def _spent(self, stretch: Stretch, what: str) -> float:
+        epochs = (epoch for record in self._records[stretch.state.line.key] for epoch in record.epochs)
+        spent: float = sum(getattr(e, what) for e in epochs if stretch.begin < e.number <= stretch.state.epoch)
+        return spent
+
+    def _flops(self, stretch: Stretch) -> int:
+        steps = self._lab.card.train // self._lab.trial.recipe.batch
+        return stretch.epochs * steps * self._cost(stretch.state.line).step
+
+    def _cost(self, line: Line) -> Cost:
+        known = (line.mask, line.slim)
+        if known not in self._costs:
+            trial, image = self._lab.trial, self._lab.card.image
+            mask = None if line.mask == DENSE else self._lab.mask(line.mask)
+            self._costs[known] = cost(self._lab.spec(line.slim), image, trial.recipe.batch, mask)
+        return self._costs[known]
+
+
+def _found(fact: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    assert fact is not None, "a trial's stages are there when its rows are written"
+    return fact

@@ -1,0 +1,42 @@
+"""Redrawing: as much of a mask elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from workers.models import Family
+from workers.pruning import Mask, erk, random_global, shuffle_filters, shuffle_layers
+from workers.pruning.channels import channel_groups, expand, kept_channels
+
+
+def redraw(family: Family, mask: Mask, how: str, noise: torch.Generator) -> Mask:
+    """The mask of a network that the control `how` puts in the place of `mask`."""
+    return _REDRAWN[how](family, mask, noise)
+
+
+def _shuffle_filters(family: Family, mask: Mask, noise: torch.Generator) -> Mask:
+    layers = {name: family.networks.get_submodule(name.removesuffix(".weight")) for name in mask}
+    axes = {name: int(isinstance(layer, nn.ConvTranspose2d)) for name, layer in layers.items()}
+    return shuffle_filters(mask, noise, axes)
+
+
+def _random_channels(family: Family, mask: Mask, noise: torch.Generator) -> Mask:
+    groups = channel_groups(family.networks)
+    kept = {
+        name: channels[torch.randperm(len(channels), generator=noise)]
+        for name, channels in kept_channels(groups, mask).items()
+    }
+    parameters = {name: weight for name, weight in family.prunable().items() if name in mask}
+    return expand(groups, kept, parameters)
+
+
+_REDRAWN: dict[str, Callable[[Family, Mask, torch.Generator], Mask]] = {
+    "shuffle_layer": lambda family, mask, noise: shuffle_layers(mask, noise),
+    "shuffle_filter": _shuffle_filters,
+    "random_global": lambda family, mask, noise: random_global(mask, noise),
+    "erk": lambda family, mask, noise: erk(mask, noise),
+    "random_channels": _random_channels,
+}

@@ -1,0 +1,13 @@
+"""An early-bird ticket drawn at an epoch fixed beforehand."""
+
+from __future__ import annotations
+
+from search_spaces.methods import FixedEpoch
+from workers.laboratory import Laboratory
+from workers.stages import Steps, Ticket
+
+
+def fixed_epoch(lab: Laboratory, method: FixedEpoch, target: float) -> Ticket:
+    """Train the dense network to that epoch, prune it to density `target`, and go on from there."""
+    state = lab.train(lab.initial(), lab.dense(), to=method.epoch, steps=Steps(l1=method.l1))
+    return Ticket(state, lab.prune(state, lab.dense(), by=method.criterion, density=target), found=state)

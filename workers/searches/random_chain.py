@@ -1,0 +1,19 @@
+"""The chain in the authors' code of Kalibhat et al. (2021), which they call a random ticket."""
+
+from __future__ import annotations
+
+from search_spaces.methods import RandomChain
+from search_spaces.sparsity import geometric
+from workers.laboratory import Laboratory
+from workers.stages import Ticket
+
+
+def random_chain(lab: Laboratory, method: RandomChain, target: float) -> Ticket:
+    """Train, prune a share of what is left, draw all weights afresh, and again until density `target` is reached."""
+    mask = lab.dense()
+    trained = start = lab.initial()
+    for number, density in enumerate(geometric(target, method.rate), start=1):
+        trained = lab.train(start, mask, to=lab.epochs)
+        mask = lab.prune(trained, mask, by=method.criterion, density=density)
+        start = lab.initial(draw=f"round {number}")
+    return Ticket(start, mask, found=trained)

@@ -1,0 +1,13 @@
+"""A small dense network, of the size of a ticket."""
+
+from __future__ import annotations
+
+from search_spaces.methods import SmallDense
+from workers.laboratory import Laboratory
+from workers.stages import Slim, Ticket
+
+
+def small_dense(lab: Laboratory, method: SmallDense, ticket: Ticket) -> Ticket:
+    """Take nothing but the size of the ticket; all of a narrower network is trained from its initialisation."""
+    start = lab.initial(slim=Slim(ticket.mask, method.equal))
+    return Ticket(start, lab.dense(), found=start)
