@@ -78,6 +78,11 @@ class State:
     def key(self) -> str:
         return f"{self.line.key}@{self.epoch}" if self.emergence is None else f"{self.emergence}@emergence"
 
+    @property
+    def stage(self) -> str:
+        """The key of the stage that makes it."""
+        return self.emergence or self.key
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
@@ -126,7 +131,7 @@ class Train:
     def needs(self) -> tuple[str, ...]:
         assert self.line.origin is not None
         masks = () if self.line.mask == DENSE else (self.line.mask,)
-        return (self.line.origin.key, *masks)
+        return (self.line.origin.stage, *masks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,7 @@ class Prune:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return (self.state.key, *(() if self.within == DENSE else (self.within,)))
+        return (self.state.stage, *(() if self.within == DENSE else (self.within,)))
 
     @property
     def object(self) -> str:
