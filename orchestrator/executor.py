@@ -34,8 +34,8 @@ class InProcess:
         return profiles_by_trial(trials, lambda trial: profile_or_unknown(trial, store))
 
     def run(self, work: Work, store: Store, listen: Listener, stop: Callable[[], bool]) -> None:
+        from workers.leaving import Interrupted, OutOfMemory
         from workers.trial import run_trial
-        from workers.workbench import Interrupted, OutOfMemory
 
         for planned in work.trials:
             try:

@@ -108,8 +108,8 @@ class TrialActor:
             self._said.put(Crashed(trial.id, traceback.format_exc()))
 
     def perform(self, trial: Trial, wanted: Wanted) -> None:
+        from workers.leaving import Interrupted, OutOfMemory
         from workers.trial import run_trial
-        from workers.workbench import Interrupted, OutOfMemory
 
         try:
             run_trial(trial, self._store, wanted, self.say, self._asked_to_stop.is_set, self._images)

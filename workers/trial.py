@@ -13,6 +13,7 @@ from workers.choices import Choices
 from workers.data import Split
 from workers.failures import ERROR, Failure, Failures, StageFailed
 from workers.laboratory import Recorder
+from workers.leaving import Interrupted, OutOfMemory
 from workers.objects import Objects
 from workers.points import Wanted
 from workers.presence import present
@@ -20,7 +21,7 @@ from workers.program import run_program
 from workers.reports import Listener, TrialEnded, TrialStarted
 from workers.rows import write_rows, write_unsuccessful
 from workers.store import Store, StoreError
-from workers.workbench import Interrupted, OutOfMemory, Workbench
+from workers.workbench import Workbench
 
 
 def run_trial(

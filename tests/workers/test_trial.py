@@ -16,6 +16,7 @@ from tests.toys import TOY_MODELS, toy_trial, toy_trials
 from workers import data, names
 from workers.archive import Archive, Point
 from workers.laboratory import Recorder
+from workers.leaving import Interrupted
 from workers.ledger import Ledger
 from workers.objects import Objects
 from workers.points import CHECKPOINT, Wanted
@@ -26,7 +27,6 @@ from workers.snapshot import MOMENTS
 from workers.stages import Line, State
 from workers.store import LocalStore, Store, StoreError, open_store
 from workers.trial import run_trial
-from workers.workbench import Interrupted
 
 ALL_METHODS = ["dense", "imp", "one_shot", "reinit", "shuffle_layer"]
 
