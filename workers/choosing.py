@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -11,10 +12,10 @@ from torch import Tensor, nn
 
 from search_spaces.criterion import Criterion, Scope
 from search_spaces.errors import TombolaError
-from search_spaces.sparsity import density_of
 from workers.models import Family
 from workers.pruning import Mask, grasp, is_decided, keep_top, magnitude, snip, synflow
 from workers.pruning.channels import ChannelGroup, channel_groups, expand
+from workers.pruning.selector import Ranking, ranked_together
 from workers.randomness import generator
 from workers.training import normalised
 
@@ -185,13 +186,11 @@ def _channels(family: Family, by: Criterion, density: float) -> Chosen:
     scores, scored_by = _channel_scores(family, groups, by)
     ranking = by.scope.ranking if by.scope else "global"
     floored = {name: _floored(score, by.channels.minimum) for name, score in scores.items()}
-    sizes = sum(len(score) for score in scores.values())
-    floor = sum(min(by.channels.minimum, len(score)) for score in scores.values())
-    kept = keep_top(floored, max(density, density_of(1 - floor / sizes)), ranking=ranking)
+    kept = _best(floored, density, ranking)
     decided = is_decided(floored, kept, ranking)
     if by.channels.round_to:
         kept = _rounded(floored, kept, by.channels.round_to)
-        decided = decided and is_decided(floored, kept, "layerwise")
+    decided = decided and is_decided(scores, kept, "layerwise")  # nor do ties among those that a layer keeps at least
     return Chosen(kept, expand(groups, kept, parameters), decided, scored_by)
 
 
@@ -201,11 +200,22 @@ def _floored(score: Tensor, minimum: int) -> Tensor:
     return score.index_fill(0, best, torch.inf)
 
 
-def _rounded(scores: Mapping[str, Tensor], kept: Mask, multiple: int) -> Mask:
-    """In every layer the nearest multiple of channels, one at least; of a layer that has fewer channels, all."""
+def _best(floored: Mapping[str, Tensor], density: float, ranking: Ranking) -> Mask:
+    """A share of `density` of all that are ranked together, but no fewer than layers keep at least."""
+    kept: dict[str, Tensor] = {}
+    for names in ranked_together(floored, ranking):
+        together = {name: floored[name] for name in names}
+        least = float(torch.cat(list(together.values())).isinf().double().mean())
+        kept |= keep_top(together, max(density, least))
+    return Mask({name: kept[name] for name in floored})
+
+
+def _rounded(floored: Mapping[str, Tensor], kept: Mask, multiple: int) -> Mask:
+    """In every layer the nearest multiple of channels, but no fewer than it keeps at least; all, if it has no more."""
     rounded = {}
-    for name, score in scores.items():
-        count = min(max(multiple, round(kept.counts[name] / multiple) * multiple), len(score))
+    for name, score in floored.items():
+        least = math.ceil(int(score.isinf().sum()) / multiple)
+        count = min(max(least, round(kept.counts[name] / multiple)) * multiple, len(score))
         best = score.sort(descending=True, stable=True).indices[:count]
         rounded[name] = torch.zeros(len(score), dtype=torch.bool).index_fill(0, best.cpu(), True)
     return Mask(rounded)

@@ -65,6 +65,11 @@ def selected_by(trial: Trial) -> str:
 
 def _check_images(trial: Trial, card: DatasetCard) -> None:
     batch, evaluation, name = trial.recipe.batch, trial.evaluation, trial.dataset.name
+    looked_at = trial.finder.criterion.images if trial.finder else None
+    if looked_at and looked_at > card.train:
+        raise TooFewImagesError(
+            f"method {trial.method.name!r}: images: {looked_at} is more than the {card.train} training images of {name}"
+        )
     if batch > card.train:
         raise TooFewImagesError(f"recipe.batch: {batch} is more than the {card.train} training images of {name}")
     compared = evaluation.compared

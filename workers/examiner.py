@@ -56,12 +56,12 @@ class Examiner:
 
     def take_features(self, stage: Features) -> None:
         network = self._network(stage.distances)
-        found = feature_set(self._part(stage.part, stage.samples).split(BATCH), network.extractor)
+        found = feature_set(self.part(stage.part, stage.samples).split(BATCH), network.extractor)
         self._archive.objects.commit(stage.object, replace(found, network=network.sha256).pack())
 
     def evaluate(self, stage: Evaluate) -> None:
         began = time.perf_counter()
-        images = self._part(stage.part, stage.evaluation.samples)
+        images = self.part(stage.part, stage.evaluation.samples)
         family, yardstick = self._bench.family_at(stage.state), self._yardstick(stage)
         metrics, pictures = evaluate(family, images, stage.evaluation, yardstick, self._judge(stage), stage.part)
         machine = device.describe(self._bench.device)
@@ -106,7 +106,7 @@ class Examiner:
         assert labels is not None
         return Judge(network, bench.on_device(labels[: stage.evaluation.samples]).long())
 
-    def _part(self, part: str, count: int) -> torch.Tensor:
+    def part(self, part: str, count: int) -> torch.Tensor:
         """Images of a part of the data: the first of those to train on or held out, or the last held out."""
         if part == "train":
             return self._bench.train_images[:count]

@@ -24,7 +24,11 @@ def _shuffle_filters(family: Family, mask: Mask, noise: torch.Generator) -> Mask
 
 
 def _random_channels(family: Family, mask: Mask, noise: torch.Generator) -> Mask:
-    groups = channel_groups(family.networks)
+    groups = [
+        group
+        for group in channel_groups(family.networks)
+        if all(part.tensor in mask for part in (*group.outputs, *group.inputs))
+    ]
     kept = {
         name: channels[torch.randperm(len(channels), generator=noise)]
         for name, channels in kept_channels(groups, mask).items()

@@ -78,7 +78,7 @@ def test_what_a_mask_does_not_cover_costs_as_much_as_ever() -> None:
 def test_weights_masked_among_the_channels_that_are_left_count_once(spec: ModelSpec) -> None:
     mask, half = of_channels(spec), spec.model_copy(update={"width": spec.width // 2})
     name = next(reversed(list(mask)))  # of the layer that makes the image, half of what is left
-    thinned = Mask({**mask, name: mask[name] & (torch.rand(mask[name].shape) < 0.5)})
+    thinned = Mask({**mask, name: mask[name] & of_weights(spec, 0.5)[name]})
     lost = mask.kept - thinned.kept
     assert lost
     whole, found = cost(half, IMAGE, BATCH), cost(spec, IMAGE, BATCH, thinned)

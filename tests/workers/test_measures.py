@@ -17,9 +17,11 @@ from workers.data import DatasetCard
 from workers.evaluation import classifiers, instruments
 from workers.evaluation.classifiers import SCHOOLINGS
 from workers.evaluation.feature_set import FeatureSet
+from workers.examiner import Examiner
 from workers.feature_spaces import FeatureSpace
 from workers.laboratory import Recorder
 from workers.objects import Objects
+from workers.points import Wanted
 from workers.program import run_program
 from workers.reports import EpochTrained, Report
 from workers.stages import Evaluate, Features, Fit, Line, Select, State
@@ -283,11 +285,11 @@ def test_features_for_selection_are_never_those_of_training_images() -> None:
 
 def test_the_last_held_out_images_select_and_the_first_are_reported_on(store: Store) -> None:
     trial = toy_trial(evaluation={"samples": 60, "selection": {"every": 1, "samples": 40}})
-    bench = Workbench(trial, store, {}, lambda report: None)
+    examiner = Examiner(Workbench(trial, store, Wanted({}, {}), lambda report: None))
     held_out = torch.from_numpy(data.load(ToyDigits()).held_out.copy())
-    assert bench._part("selection", 40).equal(held_out[60:])
-    assert bench._part("held_out", 60).equal(held_out[:60])
-    assert bench._part("train", 5).equal(torch.from_numpy(data.load(ToyDigits()).train[:5].copy()))
+    assert examiner.part("selection", 40).equal(held_out[60:])
+    assert examiner.part("held_out", 60).equal(held_out[:60])
+    assert examiner.part("train", 5).equal(torch.from_numpy(data.load(ToyDigits()).train[:5].copy()))
 
 
 def test_an_evaluation_key_holds_what_it_looks_through(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,9 +320,9 @@ def test_the_judge_knows_the_labels_of_the_images_that_are_evaluated(
 ) -> None:
     monkeypatch.setattr(instruments, "classifier", lambda *asked: torch.nn.Identity())
     trial = toy_trial(evaluation={"samples": 25})
-    bench = Workbench(trial, store, {}, lambda report: None)
+    examiner = Examiner(Workbench(trial, store, Wanted({}, {}), lambda report: None))
     state = State(Line("line"), 0)
-    judge = bench._judge(Evaluate("key", state, trial.evaluation, "held_out", None, "classifier"))
+    judge = examiner._judge(Evaluate("key", state, trial.evaluation, "held_out", None, "classifier"))
     labels = data.load(ToyDigits()).held_out_labels
     assert labels is not None
     assert judge is not None

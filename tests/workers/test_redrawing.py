@@ -22,7 +22,7 @@ def drawn(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def weights(density: float = 0.2) -> Mask:
+def weights(density: float = 0.5) -> Mask:
     """A mask of single weights, the layers of unequal density."""
     scores = random(GAN.prunable(), drawn(1))
     return keep_top({name: score * (1 + n / 4) for n, (name, score) in enumerate(scores.items())}, density)
@@ -75,7 +75,7 @@ def test_erk_has_the_same_counts_whatever_mask_it_replaces() -> None:
     assert first.counts == second.counts
     densities = {name: count / first[name].numel() for name, count in first.counts.items()}
     assert densities["generator.up1.conv.weight"] == 1  # shape (4, 1, 4, 4): the highest of sum over product
-    assert densities["discriminator.down3.conv.weight"] == min(densities.values())
+    assert densities["discriminator.down3.conv.weight"] < 0.5 < densities["discriminator.down2.conv.weight"]
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)

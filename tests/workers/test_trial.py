@@ -29,6 +29,33 @@ from workers.store import LocalStore, Store, StoreError, open_store
 from workers.trial import run_trial
 
 ALL_METHODS = ["dense", "imp", "one_shot", "reinit", "shuffle_layer"]
+BIRD = {"name": "early_bird", "look_back": 2, "delta": 0.9, "fallback": "filter_norm"}
+OF_WEIGHTS: list[Any] = [
+    "imp",
+    "one_shot",
+    "magnitude",
+    "snip",
+    {"name": "snip", "loss": "joint", "iterations": 3},
+    "grasp",
+    {"name": "grasp", "iterations": 2},
+    {"name": "synflow", "iterations": 5},
+    "random_chain",
+    "reinit",
+    "shuffle_layer",
+    "shuffle_filter",
+    {"name": "random_global", "of": "snip"},
+    "erk",
+    "invert",
+    "fine_tune",
+    "lr_rewinding",
+]
+OF_CHANNELS: list[Any] = [
+    BIRD,
+    {"name": "fixed_epoch", "epoch": 2, "fallback": "filter_norm"},
+    {"name": "random_channels", "of": BIRD},
+    {"name": "early_bird_reinit", "of": BIRD},
+]
+SMALL: list[Any] = ["small_dense", {"name": "small_dense", "equal": "flops", "of": BIRD}]
 
 
 class Killed(BaseException):
@@ -74,14 +101,66 @@ def packed(store: Store, trials: Sequence[Trial]) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("model", TOY_MODELS)
 def test_every_method_finds_a_ticket_of_the_sparsity_asked_for(model: str, store: Store) -> None:
-    trials = toy_trials(models=[TOY_MODELS[model]], methods=ALL_METHODS, sparsities=[0.488])
+    recipe = {"batch": 20, "decay": {"epochs": 4}}
+    spec = {**TOY_MODELS[model], "width": 4}
+    trials = toy_trials(
+        models=[spec], methods=["dense", *OF_WEIGHTS, *OF_CHANNELS, *SMALL], sparsities=[0.488], recipe=recipe
+    )
     run_all(trials, store)
-    rows = results.trials(store.uri).set_index("method")
-    assert (rows["status"] == "done").all()
-    assert rows.loc["dense", "kept"] == rows.loc["dense", "prunable"]
-    for method in ("imp", "one_shot", "reinit", "shuffle_layer"):
-        assert rows.loc[method, "kept"] == round(rows.loc[method, "prunable"] * 0.512)
-        assert results.mask(store.uri, rows.loc[method, "trial_id"]).kept == rows.loc[method, "kept"]
+    rows = results.trials(store.uri).set_index("trial_id").loc[[trial.id for trial in trials]]
+    assert (rows["status"] == "done").all(), rows["error"].unique()
+    dense, *others = (row for _, row in rows.iterrows())
+    assert dense["kept"] == dense["prunable"]
+    for row in others[: len(OF_WEIGHTS)]:
+        assert row["kept"] == round(dense["prunable"] * 0.512), row["method"]
+        assert results.mask(store.uri, row.name).kept == row["kept"]
+    for row in others[len(OF_WEIGHTS) : -len(SMALL)]:
+        assert row["channel_sparsity"] == pytest.approx(0.488, abs=0.1), row["method"]
+        assert row["ticket_step_flops"] < dense["ticket_step_flops"]
+    for row in others[-len(SMALL) :]:
+        assert row["kept"] == row["prunable"] < dense["prunable"]
+        assert row["search_epochs"] == row["search_flops"] == 0
+
+
+@pytest.mark.parametrize("scope", [{"components": ["generator"]}, {"ranking": "layerwise"}, {"exempt": ["decode.up1"]}])
+def test_a_scope_says_which_weights_a_mask_is_of(scope: dict[str, Any], store: Store) -> None:
+    trial = toy_trial("dcgan", methods=[{"name": "one_shot", "scope": scope}], sparsities=[0.5])
+    run_all([trial], store)
+    mask = results.mask(store.uri, trial.id)
+    shares = {name: count / mask[name].numel() for name, count in mask.counts.items()}
+    if "components" in scope:
+        assert {name.split(".")[0] for name in mask} == {"generator"}
+    if "ranking" in scope:
+        assert set(shares.values()) == {0.5}
+    if "exempt" in scope:
+        assert not any(".up1." in name for name in mask)
+    row = results.trials(store.uri).iloc[0]
+    assert row["kept"] == round(row["prunable"] * 0.5)
+
+
+def test_layers_that_a_mask_empties_are_named(store: Store) -> None:
+    trial = toy_trial("dcgan", methods=["magnitude"], sparsities=[0.97])
+    run_all([trial], store)
+    row = results.trials(store.uri).iloc[0]
+    emptied = [name for name, count in results.mask(store.uri, trial.id).counts.items() if not count]
+    assert emptied
+    assert row["layer_collapse"] == ", ".join(emptied)
+
+
+def test_what_a_search_costs_is_its_trainings_and_its_scores(store: Store) -> None:
+    trials = toy_trials(models=[TOY_MODELS["dcgan"]], methods=["imp", "grasp"], sparsities=[0.36])
+    run_all(trials, store)
+    imp, grasp = (results.trials(store.uri).set_index("trial_id").loc[trial.id] for trial in trials)
+    step, steps = imp["dense_step_flops"], 120 // 20
+    assert imp["search_flops"] == imp["search_epochs"] * steps * step
+    assert imp["ticket_flops"] == 3 * steps * step
+    # Two first derivatives and a second one of the losses of 100 images, each of which takes up to two steps.
+    assert 2 * step * 100 / 20 < grasp["search_flops"] < 6 * step * 100 / 20
+    assert grasp["search_epochs"] == 0
+    for row in (imp, grasp):
+        assert 0 < row["search_cpu_seconds"]
+        assert 0 < row["ticket_cpu_seconds"]
+        assert row["peak_bytes"] > 1e7
 
 
 def test_masks_of_imp_nest_over_the_rounds(store: Store) -> None:

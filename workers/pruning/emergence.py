@@ -42,9 +42,10 @@ class Emergence:
 
     @property
     def nearest(self) -> float:
-        """The smallest distance that would have had to be allowed, 1 if too few masks were seen."""
+        """The smallest distance that would have had to be allowed, 1 if too few masks without ties were seen."""
         spans = [
             max(d for e, other, d in self.distances if e == epoch and epoch - other < self._look_back)
             for epoch in range(self._look_back, self.epoch + 1)
+            if all(self._decided[epoch - self._look_back : epoch])
         ]
         return min(spans, default=1.0)
