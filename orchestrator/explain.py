@@ -9,12 +9,12 @@ from orchestrator.progress import label
 from orchestrator.results import ResultsError
 from orchestrator.sweeps import recorded
 from search_spaces.trial import Trial
-from workers import data
+from workers import data, names
 from workers.choices import Choices
 from workers.data import DataError
 from workers.ledger import Ledger
 from workers.objects import Objects
-from workers.stages import Emerge, Evaluate, Features, Fit, Initial, Prune, Redraw, Select, Stage, Train
+from workers.stages import Emerge, Evaluate, Features, Fit, Initial, Line, Prune, Redraw, Select, Stage, Train
 from workers.store import Store
 
 
@@ -65,12 +65,14 @@ def explain(trial_id: str, store: Store) -> Explanation:
     position: dict[str, int] = {}
     for key, stage in own.stages.items():
         sharers = tuple(p.trial.id for p in plan.trials if key in p.stages and p.trial.id != trial_id)
-        begin = 0
-        if isinstance(stage, Train):
-            begin = position.get(stage.line.key, stage.line.start)
-            position[stage.line.key] = stage.to
-        epochs = stage.to - begin if isinstance(stage, Train) else 0
-        steps.append(Step(key, describe(stage, begin), key in held, epochs, _seconds(stage, begin, store), sharers))
+        end = _end(stage, store)
+        line = stage.line if isinstance(stage, Train | Emerge) else None
+        begin = position.get(line.key, line.start) if line else 0
+        if line and end is not None:
+            position[line.key] = max(begin, end)
+        seconds = _seconds(line, begin, end, store) if line and end is not None else None
+        epochs = max(end - begin, 0) if end is not None else 0
+        steps.append(Step(key, describe(stage, begin), key in held, epochs, seconds, sharers))
     return Explanation(trial, tuple(steps), {other.id: label(other) for other in known})
 
 
@@ -119,13 +121,20 @@ def short(key: str) -> str:
     return f"{line[:8]}{at}{epoch}"
 
 
-def _seconds(stage: Stage, begin: int, store: Store) -> float | None:
-    if not isinstance(stage, Train):
-        return None
+def _end(stage: Stage, store: Store) -> int | None:
+    """The epoch that a stage trains to, if it does and that is known."""
+    if isinstance(stage, Train):
+        return stage.to
+    fact = Objects(store).read_fact(names.pruning(stage.key)) if isinstance(stage, Emerge) else None
+    return None if fact is None else fact["epoch"]
+
+
+def _seconds(line: Line, begin: int, end: int, store: Store) -> float | None:
+    """What the epochs of a line after `begin` took, if their records are there."""
     ledger = Ledger(Objects(store))
-    total, end = 0.0, stage.to
+    total = 0.0
     while end > begin:
-        record = ledger.ending_at(stage.line.key, end)
+        record = ledger.ending_at(line.key, end)
         if record is None:
             return None
         total += sum(epoch.seconds for epoch in record.epochs if epoch.number > begin)

@@ -16,6 +16,7 @@ from tests.toys import TOY_MODELS, toy_sweep, toy_trials
 from workers.points import FULL, WEIGHTS
 from workers.profiles import UNKNOWN
 from workers.reports import EpochTrained, Report
+from workers.stages import Emerge
 from workers.store import Store
 
 EVERYTHING: dict[str, Any] = {
@@ -57,6 +58,47 @@ def test_a_plan_counts_only_what_a_store_lacks(store: Store) -> None:
     missing = take_inventory(grown, store).missing
     assert missing == 2 * 3
     assert len(execute(grown, store)) == missing
+
+
+EARLY = {"name": "early_bird", "look_back": 2, "delta": 0.9}
+CHANNELS: dict[str, Any] = {"models": [{**TOY_MODELS["dcgan"], "width": 4}], "sparsities": [0.3, 0.5], "epochs": 6}
+
+
+def test_where_masks_emerge_a_plan_says_the_least_and_the_most_epochs() -> None:
+    alone = make_plan(toy_trials(**CHANNELS, methods=[EARLY]))
+    # The dense line to epoch 2 to 5, and two tickets from there to epoch 6
+    assert (alone.least_epochs, alone.epochs) == (2 + 2 * 1, 5 + 2 * 4)
+    shared = make_plan(toy_trials(**CHANNELS, methods=["dense", EARLY]))
+    assert (shared.least_epochs, shared.epochs) == (6 + 2 * 1, 6 + 2 * 4)
+    plain = make_plan(toy_trials(**CHANNELS, methods=["dense", "one_shot"]))
+    assert plain.least_epochs == plain.epochs
+
+
+@pytest.mark.parametrize("methods", [[EARLY], ["dense", EARLY], [EARLY, {**EARLY, "start": "rewind"}, "imp"]])
+def test_executed_epochs_lie_within_the_bounds_of_the_plan(methods: list[Any], store: Store) -> None:
+    plan = make_plan(toy_trials(**CHANNELS, methods=methods))
+    assert take_inventory(plan, store).missing == plan.epochs
+    executed = execute(plan, store)
+    assert len(executed) == len(set(executed))
+    assert plan.least_epochs <= len(executed) <= plan.epochs
+    after = take_inventory(plan, store)
+    assert after.missing == 0
+    assert after.held == set(plan.stages)
+
+
+def test_masks_emerge_on_a_line_one_after_the_other_and_after_its_points(store: Store) -> None:
+    work = work_of(make_plan(toy_trials(**CHANNELS, methods=["imp", EARLY])), store)
+    first, second = (stage for stage in work.plan.stages.values() if isinstance(stage, Emerge))
+    line = first.line.key
+    assert work.reached(first.key) == [f"{line}@1", f"{line}@6", first.key]
+    assert work.reached(second.key) == [f"{line}@1", f"{line}@6", first.key, second.key]
+
+
+def test_what_was_trained_before_masks_were_looked_for_counts_as_missing(store: Store) -> None:
+    execute(make_plan(toy_trials(**CHANNELS, methods=["dense"])), store)
+    plan = make_plan(toy_trials(**CHANNELS, methods=["dense", EARLY]))
+    assert take_inventory(plan, store).missing == 5 + 2 * 4
+    assert len(execute(plan, store)) <= 5 + 2 * 4
 
 
 def test_the_three_counts_of_epochs() -> None:

@@ -23,7 +23,9 @@ EARLY = {"name": "early_bird", "look_back": 2, "delta": 0.3}
 MODEL = {"name": "dcgan", "width": 4, "latent": 3}
 
 
-def trials_of(*methods: Any, sparsities: Sequence[float] = (0.5,), epochs: int = 6, **changes: Any) -> tuple[Trial, ...]:
+def trials_of(
+    *methods: Any, sparsities: Sequence[float] = (0.5,), epochs: int = 6, **changes: Any
+) -> tuple[Trial, ...]:
     return toy_trials(
         models=[MODEL], methods=list(methods), sparsities=list(sparsities), epochs=epochs, rewind=1, **changes
     )

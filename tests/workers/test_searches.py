@@ -108,7 +108,7 @@ def test_inverting_keeps_the_worst_in_every_round() -> None:
 
 @pytest.mark.parametrize("equal", ["parameters", "flops"])
 def test_a_small_dense_network_takes_nothing_of_a_ticket_but_its_size(equal: str) -> None:
-    lab, small = ran({"name": "small_dense", "equal": equal})
+    _, small = ran({"name": "small_dense", "equal": equal})
     slim = small.ticket.start.line.slim
     assert slim is not None
     assert (slim.mask, slim.equal) == (ran("imp")[1].ticket.mask, equal)

@@ -1,5 +1,6 @@
 """The loop, on real digits: masks, repeatability, and states that can be taken up again."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from search_spaces.trial import Recipe
 from tests.toys import TOY_MODELS, toy_trial
 from workers import data, training
 from workers.archive import Archive, Point
@@ -17,7 +19,7 @@ from workers.points import FULL
 from workers.pruning import Mask, keep_top, magnitude
 from workers.randomness import generator
 from workers.snapshot import MOMENTS, capture, restore, weights_only
-from workers.stages import Line, State
+from workers.stages import AS_THE_RECIPE, Line, State, Steps
 from workers.store import Store, open_store
 from workers.training import Diverged, Epoch, optimizers_of, train
 
@@ -26,19 +28,32 @@ Tensors = dict[str, Tensor]
 
 
 def trained(
-    model: str, begin: int, end: int, state: Tensors | None = None, mask: Mask | None = None, **recipe: Any
+    model: str,
+    begin: int,
+    end: int,
+    state: Tensors | None = None,
+    mask: Mask | None = None,
+    steps: Steps = AS_THE_RECIPE,
+    **recipe: Any,
 ) -> tuple[Tensors, list[Epoch]]:
     """A state trained on from `state`, or from the initialisation, and what was logged."""
+    family, optimizers, images, chosen = begun(model, state, **recipe)
+    epochs = list(train(family, optimizers, mask, images, chosen, 0, begin, end, steps))
+    return capture(family, optimizers), epochs
+
+
+def begun(
+    model: str, state: Tensors | None = None, **recipe: Any
+) -> tuple[Family, dict[str, torch.optim.Optimizer], Tensor, Recipe]:
+    """What is trained, from `state` or from the initialisation."""
     trial = toy_trial(model, recipe={"batch": 20, **recipe})
-    family = build(trial.model, (1, 32, 32))
+    family = build(trial.model, (1, 32, 32), trial.recipe.precision)
     materialise(family, torch.device("cpu"))
     initialise(family, 0, "initial")
     optimizers = optimizers_of(family, trial.recipe)
     if state is not None:
         restore(state, family, optimizers)
-    images = torch.from_numpy(data.load(trial.dataset).train)
-    epochs = list(train(family, optimizers, mask, images, trial.recipe, 0, begin, end))
-    return capture(family, optimizers), epochs
+    return family, optimizers, torch.from_numpy(data.load(trial.dataset).train), trial.recipe
 
 
 def prunable(model: str, state: Tensors) -> Tensors:
@@ -239,3 +254,133 @@ def test_the_optimizer_is_the_recipes() -> None:
         assert type(optimizer) is torch.optim.AdamW
         chosen: dict[str, Any] = optimizer.param_groups[0]
         assert (chosen["lr"], chosen["betas"], chosen["weight_decay"]) == (0.1, (0.5, 0.9), 0.2)
+
+
+DECAY = {"epochs": 4, "to": 0.1}
+
+
+def rates(phase: str, begin: int, end: int, lag: int = 0, **recipe: Any) -> list[float]:
+    """The learning rate of every epoch of a GAN, as its optimizer uses it."""
+    family, optimizers, images, chosen = begun("dcgan", batch=60, lr=0.002, lr_discriminator=0.001, **recipe)
+    used: list[float] = []
+    optimizers[phase].register_step_pre_hook(lambda one, *_: used.append(one.param_groups[0]["lr"]))
+    list(train(family, optimizers, None, images, chosen, 0, begin, end, Steps(lag=lag)))
+    first, second = used[::2], used[1::2]
+    assert first == second, "it changes between epochs alone"
+    return first
+
+
+@pytest.mark.parametrize(("phase", "lr"), [("discriminator", 0.001), ("generator", 0.002)])
+def test_the_learning_rate_falls_along_half_a_cosine_and_stays_where_it_ends(phase: str, lr: float) -> None:
+    found = rates(phase, 0, 7, decay=DECAY)
+    # Loshchilov and Hutter (2017), equation 5
+    formula = [0.1 * lr + 0.9 * lr * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(5)]
+    assert found == pytest.approx([*formula, 0.1 * lr, 0.1 * lr], rel=1e-12)
+    assert found[0] == lr
+    assert found[2] == pytest.approx(0.55 * lr)
+    other = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(other, T_max=4, eta_min=0.1 * lr)
+    for epoch in range(5):
+        assert found[epoch] == pytest.approx(scheduler.get_last_lr()[0], rel=1e-9)
+        other.step()
+        scheduler.step()
+
+
+def test_without_decay_the_learning_rate_is_the_recipes() -> None:
+    assert rates("generator", 0, 3) == [0.002] * 3
+    assert rates("discriminator", 5, 7, lag=3) == [0.001] * 2
+
+
+@pytest.mark.parametrize(("begin", "lag"), [(2, 0), (3, 2), (4, 4)])
+def test_a_line_that_lags_has_the_learning_rates_of_that_many_epochs_before(begin: int, lag: int) -> None:
+    whole = rates("generator", 0, 7, decay=DECAY)
+    assert rates("generator", begin, 7, lag, decay=DECAY) == whole[begin - lag : 7 - lag]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_training_with_decay_can_be_split_anywhere(model: str) -> None:
+    at_once, _ = trained(model, 0, 4, decay=DECAY)
+    for middle in (1, 2, 3):
+        first, _ = trained(model, 0, middle, decay=DECAY)
+        assert_bit_equal(trained(model, middle, 4, first, decay=DECAY)[0], at_once)
+    assert not all(tensor.equal(at_once[name]) for name, tensor in trained(model, 0, 4)[0].items())
+
+
+def after_one_descent(model: str, l1: float) -> tuple[Tensors, Tensors, dict[str, float]]:
+    """A state, that after a step of plain gradient descent at rate 1 in each phase, and what was logged."""
+    family, optimizers, images, recipe = begun(model, batch=120)
+    scales = [tensor for name, tensor in family.networks.named_parameters() if name.endswith("norm.weight")]
+    for scale in scales:
+        with torch.no_grad():
+            scale.copy_(torch.linspace(-1, 1, 2 * len(scale))[::2]).masked_fill_(torch.arange(len(scale)) == 1, 0)
+    before = capture(family, {})
+    descents = {phase: torch.optim.SGD(family.parameters_of(phase), lr=1.0) for phase in optimizers}
+    (epoch,) = train(family, descents, None, images, recipe, 0, 0, 1, Steps(l1=l1))
+    return before, capture(family, {}), dict(epoch.means)
+
+
+@pytest.mark.parametrize("model", ["vae", "dcgan"])
+def test_a_penalty_adds_the_signs_of_scales_to_their_gradients_and_nothing_to_others(model: str) -> None:
+    before, plain, logged = after_one_descent(model, 0.0)
+    _, penalised, also = after_one_descent(model, 0.125)
+    # The generator's own step comes after the discriminator's, which has changed its gradients by then.
+    names = [name for name in before if not name.startswith("generator")]
+    scales = [name for name in names if name.endswith("norm.weight")]
+    assert {float(sign) for name in scales for sign in before[name].sign()} == {-1, 0, 1}
+    for name in names:
+        expected = plain[name] - 0.125 * before[name].sign() if name in scales else plain[name]
+        torch.testing.assert_close(penalised[name], expected, rtol=1e-6, atol=1e-6 if name in scales else 0)
+    first = {"vae": "reconstruction", "dcgan": "discriminator_loss"}[model]
+    assert also[first] == logged[first], "what is logged is without it"
+
+
+def test_each_phase_is_penalised_for_its_own_scales() -> None:
+    from workers.training import _scales
+
+    family, *_ = begun("dcgan")
+    for component, size in {"discriminator": 2 + 4 + 8, "generator": 8 + 4 + 2}.items():
+        for name, scale in family.networks[component].named_parameters():
+            if name.endswith("norm.weight"):
+                torch.nn.init.constant_(scale, -0.5)
+        assert _scales(family, component).item() == 0.5 * size
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_penalty_changes_no_bit(model: str) -> None:
+    plain, _ = trained(model, 0, 2)
+    assert_bit_equal(plain, trained(model, 0, 2, steps=Steps(l1=0.0, lag=0))[0])
+    penalised, _ = trained(model, 0, 2, steps=Steps(l1=0.01))
+    assert (model == "linear_autoencoder") == all(tensor.equal(plain[name]) for name, tensor in penalised.items())
+
+
+def test_a_penalty_makes_scales_smaller() -> None:
+    plain, penalised = (trained("vae", 0, 8, steps=Steps(l1=weight))[0] for weight in (0.0, 100.0))
+    scales = [name for name in plain if name.endswith("norm.weight") and not name.startswith("moments")]
+    assert sum(penalised[n].abs().sum() for n in scales) < 0.97 * sum(plain[n].abs().sum() for n in scales)
+
+
+@pytest.mark.parametrize("component", ["discriminator", "generator"])
+def test_a_mask_of_one_component_leaves_the_other_dense(component: str) -> None:
+    start, _ = trained("dcgan", 0, 1)
+    mask = half("dcgan", start)
+    one = Mask({name: kept for name, kept in mask.items() if name.startswith(component)})
+    padded = Mask({name: kept if name in one else torch.ones_like(kept) for name, kept in mask.items()})
+    end, _ = trained("dcgan", 1, 3, start, one)
+    assert_bit_equal(end, trained("dcgan", 1, 3, start, padded)[0])
+    for name, kept in mask.items():
+        assert (end[name][~kept] == 0).all() == (name in one)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_bf16_is_for_the_networks_and_not_for_what_is_kept(model: str) -> None:
+    start, _ = trained(model, 0, 1)
+    mask = half(model, start)
+    state, epochs = trained(model, 1, 3, start, mask, precision="bf16")
+    plain, expected = trained(model, 1, 3, start, mask)
+    assert {n: t.dtype for n, t in state.items()} == {n: t.dtype for n, t in plain.items()}
+    assert {t.dtype for n, t in state.items() if "num_batches" not in n} == {torch.float32}
+    assert not all(tensor.equal(plain[name]) for name, tensor in state.items())
+    assert all((state[name][~kept] == 0).all() for name, kept in mask.items())
+    for found, epoch in zip(epochs, expected, strict=True):
+        assert found.means == pytest.approx(epoch.means, rel=0.05)
+        assert found.means != epoch.means

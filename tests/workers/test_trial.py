@@ -158,8 +158,8 @@ def test_what_a_search_costs_is_its_trainings_and_its_scores(store: Store) -> No
     assert 2 * step * 100 / 20 < grasp["search_flops"] < 6 * step * 100 / 20
     assert grasp["search_epochs"] == 0
     for row in (imp, grasp):
-        assert 0 < row["search_cpu_seconds"]
-        assert 0 < row["ticket_cpu_seconds"]
+        assert row["search_cpu_seconds"] > 0
+        assert row["ticket_cpu_seconds"] > 0
         assert row["peak_bytes"] > 1e7
 
 
