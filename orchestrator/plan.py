@@ -191,10 +191,12 @@ def take_inventory(plan: Plan, store: Store) -> Inventory:
     present = set(store.list(names.OBJECTS))
     objects = Objects(store)
 
-    def emerged(key: str) -> int | None:
-        """The epoch at which a mask emerged, if it has."""
-        fact = objects.read_fact(names.pruning(key)) if names.mask(key) in present else None
-        return None if fact is None else fact["epoch"]
+    def emerged(stage: Stage) -> int | None:
+        """The epoch at which a mask emerged, if it has and its state is there."""
+        assert isinstance(stage, Emerge)
+        fact = objects.read_fact(names.pruning(stage.key)) if stage.object in present else None
+        states = held.get(stage.line.key, Held()).full
+        return fact["epoch"] if fact is not None and fact["epoch"] in states else None
 
     def seen(stage: Emerge) -> int:
         """The last epoch at which a mask that has not emerged was looked for."""
@@ -208,6 +210,8 @@ def take_inventory(plan: Plan, store: Store) -> Inventory:
             case Train():
                 kept = plan.points[stage.line.key][stage.to]
                 there = held.get(stage.line.key, Held()).has(stage.to, kept)
+            case Emerge():
+                there = emerged(stage) is not None
             case _:
                 there = stage.object in present
         if there:
@@ -215,9 +219,9 @@ def take_inventory(plan: Plan, store: Store) -> Inventory:
     missing = {}
     for key, end in plan.ends.items():
         emergence = end.line.origin.emergence if end.line.origin else None
-        start = end.line.start if emergence is None else emerged(emergence) or end.line.start
+        start = end.line.start if emergence is None else emerged(plan.stages[emergence]) or end.line.start
         segments = missing_segments(start, plan.points.get(key, {}), held.get(key, Held()))
-        searched = [stage for stage in plan.wanted.emerging.get(key, ()) if emerged(stage.key) is None]
+        searched = [stage for stage in plan.wanted.emerging.get(key, ()) if emerged(stage) is None]
         further = [_searched(stage, segments, seen(stage), start, held.get(key, Held())) for stage in searched]
         missing[key] = sum(segment.end - segment.begin for segment in segments) + max(further, default=0)
     return Inventory(frozenset(done), missing)

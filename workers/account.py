@@ -88,7 +88,7 @@ class _Account:
             "dense_step_flops": cost(lab.trial.model, lab.card.image, lab.trial.recipe.batch).step,
             "ticket_step_flops": own.step,
             "sparse_step_flops": own.sparse_step,
-            "start_key": outcome.ticket.start.key,
+            "start_key": f"{outcome.ticket.start.line.key}@{outcome.ticket.start.epoch}",
             "mask_key": outcome.ticket.mask,
             "final_key": outcome.final.key,
             "evaluation_key": outcome.evaluation,

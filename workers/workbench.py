@@ -142,12 +142,18 @@ class Workbench(Laboratory):
                 return 0 in self.archive.held(stage.line.key).full
             case Train():
                 return self._trainer.has_trained(stage)
+            case Emerge():
+                return self.archive.mask(stage.key) is not None and self._keeps_where_it_emerged(stage)
             case Features():
                 return self._examiner.has_taken(stage)
             case Select():
                 return self._examiner.has_selected(stage)
             case _:
                 return self.archive.objects.read(stage.object) is not None
+
+    def _keeps_where_it_emerged(self, stage: Emerge) -> bool:
+        fact = self.archive.pruning(stage.key)
+        return fact is not None and fact["epoch"] in self.archive.held(stage.line.key).full
 
     def _make(self, stage: Stage) -> None:
         match stage:

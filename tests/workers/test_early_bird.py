@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from orchestrator import results
 from orchestrator.plan import make_plan
@@ -14,8 +15,10 @@ from search_spaces.trial import Trial
 from tests.toys import toy_trial, toy_trials
 from tests.workers.test_trial import Diary, Killed, packed, run_all, wanted
 from workers import names
+from workers.export import export_ticket
 from workers.ledger import Ledger
 from workers.objects import Objects
+from workers.points import FULL
 from workers.store import Store, open_store
 from workers.trial import run_trial
 
@@ -186,3 +189,19 @@ def test_what_emerges_is_wanted_by_the_whole_plan() -> None:
     (emerging,) = wanted(trials).emerging.values()
     assert sorted(stage.density for stage in emerging) == [0.5, 0.7]
     assert list(wanted(trials).points_before(emerging[0])) == [1, 6]
+
+
+def test_an_early_bird_ticket_is_exported_with_the_weights_that_it_starts_from(store: Store, tmp_path: Path) -> None:
+    (trial,) = trials_of(EARLY)
+    run_all([trial], store)
+    row = row_of(store, trial)
+    for lost in (False, True):
+        if lost:
+            line, _, epoch = row["start_key"].partition("@")
+            store.delete(names.state(line, int(epoch), FULL))
+        export_ticket(
+            store, trial, row["start_key"], results.mask(store.uri, trial.id), tmp_path / f"{lost}.safetensors"
+        )
+    tickets = [load_file(tmp_path / f"{lost}.safetensors") for lost in (False, True)]
+    assert tickets[0].keys() == tickets[1].keys()
+    assert all(tickets[0][name].equal(tickets[1][name]) for name in tickets[0])

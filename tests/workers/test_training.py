@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,15 @@ from workers.training import Diverged, Epoch, optimizers_of, train
 
 MODELS = list(TOY_MODELS)
 Tensors = dict[str, Tensor]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads have nothing to share in networks so small, and would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def trained(
@@ -130,14 +140,9 @@ archive.commit_point(State(Line("x"), 3), FULL, Point(trained("dcgan", 1, 3, sta
 
 
 def test_training_can_go_on_in_another_process(tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        at_once, _ = trained("dcgan", 0, 3)
-        archive = Archive(open_store(str(tmp_path)))
-        archive.commit_point(State(Line("x"), 1), FULL, Point(trained("dcgan", 0, 1)[0], None))
-    finally:
-        torch.set_num_threads(threads)
+    at_once, _ = trained("dcgan", 0, 3)
+    archive = Archive(open_store(str(tmp_path)))
+    archive.commit_point(State(Line("x"), 1), FULL, Point(trained("dcgan", 0, 1)[0], None))
     subprocess.run([sys.executable, "-c", CONTINUE, str(tmp_path)], check=True, cwd=Path(__file__).parents[2])
     continued = archive.point(State(Line("x"), 3), moments=True)
     assert continued is not None
