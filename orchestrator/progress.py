@@ -14,7 +14,7 @@ from orchestrator.plan import PlannedTrial
 from orchestrator.work import Work
 from search_spaces.trial import Trial
 from workers.reports import EpochTrained, Report, StageCommitted, TrialEnded, TrialLeft, TrialStarted, Warned
-from workers.stages import Emerge, Train
+from workers.stages import Emerge
 
 PLAIN_EVERY = 5.0
 """Seconds between two lines about epochs where the output is no terminal."""
@@ -104,7 +104,7 @@ class SweepProgress:
         self._missing[report.line] = min(self._missing[report.line], self._ends[report.line] - report.epoch)
         planned = self._work.by_id[report.trial_id]
         losses = " ".join(f"{name} {value:.4g}" for name, value in report.means.items())
-        note = f"{_place(planned, report.stage)}, {losses}, {duration(self._trial_left(planned))} left"
+        note = f"{_place(planned, report.line)}, {losses}, {duration(self._trial_left(planned))} left"
         task = self._running.get(report.trial_id)
         if task is not None:
             self._bar.update(task, completed=report.epoch, total=report.end, note=note)
@@ -147,10 +147,9 @@ class SweepProgress:
         self._spoke = time.monotonic()
 
 
-def _place(planned: PlannedTrial, stage: str) -> str:
-    """Which of a trial's trainings a stage is."""
-    trainings = [key for key, each in planned.stages.items() if isinstance(each, Train | Emerge)]
-    return f"training {trainings.index(stage) + 1}/{len(trainings)}"
+def _place(planned: PlannedTrial, line: str) -> str:
+    """Which of a trial's trainings a line is."""
+    return f"training {list(planned.ends).index(line) + 1}/{len(planned.ends)}"
 
 
 def label(trial: Trial) -> str:
