@@ -41,7 +41,7 @@ def test_a_terminal_has_one_line_for_each_running_trial(store: Store) -> None:
     assert "epochs" in text
     assert "trials: 0/2 ended, 2 running" in text
     # of 4 epochs dense and 3 pruned one is trained; at a minute each six are left
-    assert "training 1/3, loss 0.5, 6m00s left" in text
+    assert "training 1/2, loss 0.5, 6m00s left" in text
     assert "seed 1/1: lost its worker" in text
 
 
