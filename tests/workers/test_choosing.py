@@ -274,15 +274,23 @@ def test_synflow_ranks_components_by_their_shares_of_a_flow_of_one() -> None:
 
 @pytest.mark.parametrize("score", ["snip", "grasp", "synflow"])
 def test_steps_follow_a_geometric_schedule_and_each_scores_what_the_last_one_left(score: str) -> None:
+    options = {"temperature": 2.0} if score == "grasp" else {}
     family, within, size = made("dcgan"), None, sum(w.numel() for w in made("dcgan").prunable().values())
     for step in (1, 2, 3):
-        stepped = chosen(family, by(score), 0.2 ** (step / 3), within)
+        stepped = chosen(family, by(score, **options), 0.2 ** (step / 3), within)
         assert stepped.kept == round(size * 0.2 ** (step / 3))
         assert within is None or stepped & within == stepped
         apply(within := stepped, family)
-    at_once = chosen(made("dcgan"), by(score, iterations=3), 0.2)
+    at_once = chosen(made("dcgan"), by(score, iterations=3, **options), 0.2)
     assert at_once == within
-    assert at_once != chosen(made("dcgan"), by(score), 0.2)
+    assert at_once != chosen(made("dcgan"), by(score, **options), 0.2)
+
+
+@pytest.mark.parametrize("score", ["snip", "grasp"])
+def test_norms_see_the_batch_in_whatever_mode_the_network_is(score: str) -> None:
+    family = made("dcgan")
+    family.networks.eval()
+    assert chosen(family, by(score), 0.3) == chosen(made("dcgan"), by(score), 0.3)
 
 
 @every_score

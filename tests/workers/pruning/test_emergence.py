@@ -74,7 +74,7 @@ def test_every_pair_has_its_distance() -> None:
 
 
 def test_nearest_is_the_least_delta_with_which_a_mask_would_have_emerged() -> None:
-    masks = [mask(range(50)), mask(range(44)), mask(range(49)), mask(range(40)), mask(range(45)), mask(range(20))]
+    masks = [mask(range(kept)) for kept in (10, 50, 44, 49, 40, 47, 20)]  # 49 is 5 from 44, 1 from 50, and 39 from 10
     emergence = Emergence(3, 0.0)
     assert not any(verdicts(emergence, *masks[:2]))
     assert emergence.nearest == 1
