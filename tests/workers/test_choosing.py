@@ -414,6 +414,18 @@ def test_every_layer_keeps_the_minimum_in_whatever_is_ranked_together(ranking: s
     assert counts == dict.fromkeys(("discriminator.down1", "generator.from_noise", "generator.up3"), minimum)
 
 
+@pytest.mark.parametrize(
+    ("ranking", "shares"),
+    [("global", [range(6)]), ("per_component", [range(3), range(3, 6)]), ("layerwise", [[n] for n in range(6)])],
+)
+def test_shares_of_channels_are_exact_in_whatever_is_ranked_together(ranking: str, shares: list[range]) -> None:
+    sizes = list(CHANNELS.values())
+    for density in (0.3, 0.5, 0.8):
+        counts = list(channels(scaled(), density, scope=Scope(ranking=ranking)).kept.counts.values())
+        for share in shares:
+            assert sum(counts[n] for n in share) == round(density * sum(sizes[n] for n in share))
+
+
 def test_a_layer_of_tiny_scales_keeps_its_largest() -> None:
     family = scaled()
     with torch.no_grad():
@@ -439,6 +451,18 @@ def test_a_tie_within_a_layer_that_keeps_its_minimum_decides_nothing() -> None:
         norm(family, "generator.up2").fill_(1e-6)
     assert not channels(family, 0.5).decided
     assert channels(family, 0.5, scope=Scope(components=("discriminator",))).decided
+
+
+@pytest.mark.parametrize(("count", "decided"), [(4, True), (5, False), (6, True)])
+def test_a_tie_between_layers_decides_nothing(count: int, decided: bool) -> None:
+    family = scaled()
+    largest = {"discriminator.down1": [10.0, 9.0], "discriminator.down2": [8.0, 5.0], "discriminator.down3": [7.0, 5.0]}
+    for layer, scales in largest.items():
+        with torch.no_grad():
+            norm(family, layer).copy_(torch.arange(CHANNELS[layer]) / 100)[:2] = torch.tensor(scales)
+    found = channels(family, count / 28, scope=Scope(components=("discriminator",)))
+    assert found.kept.kept == count
+    assert found.decided == decided
 
 
 @pytest.mark.parametrize("density", [0.01, 0.3, 0.5, 0.7, 0.9])
@@ -544,9 +568,20 @@ def test_a_network_without_norms_has_its_channels_ranked_by_their_filters_if_tha
     assert (found.kept.kept, found.decided, found.scored_by) == (15, True, "filter_norm")
 
 
-def test_norms_are_asked_first_where_there_are_any() -> None:
-    assert channels(scaled(), 0.5, fallback="filter_norm").kept == channels(scaled(), 0.5).kept
+def test_the_worst_filters_are_those_of_the_smallest_norms() -> None:
+    worst = EarlyBird(keep="worst", fallback="filter_norm", scope=Scope(components=("encoder",))).criterion
+    (kept,) = choose(unnormed(), worst, 0.4, None, NONE, 0).kept.values()
+    norms = unnormed().prunable()["encoder.0.weight"].detach().flatten(1).norm(dim=1)
+    assert kept.nonzero().flatten().tolist() == sorted(norms.topk(2, largest=False).indices.tolist())
+
+
+def test_filters_are_compared_only_where_some_layer_lacks_a_norm() -> None:
     assert channels(scaled(), 0.5, fallback="filter_norm").scored_by == "gamma"
+    family = scaled()
+    family.networks.get_submodule("generator.up3").norm = nn.Identity()
+    with pytest.raises(CriterionError, match="fallback: filter_norm"):
+        channels(family, 0.5)
+    assert channels(family, 0.5, fallback="filter_norm").scored_by == "filter_norm"
 
 
 def test_choosing_channels_leaves_nothing_changed() -> None:
