@@ -17,7 +17,7 @@ from search_spaces.models import ModelSpec
 from search_spaces.trial import Trial
 from workers import data, device
 from workers.archive import Archive, Point
-from workers.choosing import choose, in_scope
+from workers.choosing import choose
 from workers.costs import narrowed
 from workers.data import Images, Labels, Split
 from workers.examiner import Examiner
@@ -31,6 +31,7 @@ from workers.pruning import Mask
 from workers.randomness import generator
 from workers.redrawing import redraw
 from workers.reports import Listener, StageCommitted
+from workers.scoping import in_scope
 from workers.snapshot import restore, weights_only
 from workers.stages import (
     DENSE,

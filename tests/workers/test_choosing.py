@@ -14,13 +14,15 @@ from torch.nn.functional import softplus
 from search_spaces.criterion import Criterion, Scope
 from search_spaces.methods import SNIP, EarlyBird, Finder, GraSP, Magnitude, SynFlow
 from search_spaces.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
-from workers import choosing
-from workers.choosing import Chosen, CriterionError, choose, in_scope
+from workers import scoring
+from workers.choosing import choose
+from workers.chosen import Chosen
 from workers.models import Family, build, draw_weights, initialise, materialise
 from workers.models.families import Autoencoder
 from workers.pruning import Mask, keep_top
 from workers.pruning.channels import channel_groups
 from workers.randomness import generator
+from workers.scoping import CriterionError, in_scope
 from workers.training import normalised
 
 SPECS: dict[str, ModelSpec] = {
@@ -333,7 +335,7 @@ def test_images_are_looked_at_in_chunks_unless_norms_see_the_batch(
     criterion, images = by("snip"), normalised(IMAGES)
     whole = choosing.scorers["snip"](family, family.prunable(), criterion, images, 0)
     family.networks["encoder"].register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-    monkeypatch.setattr(choosing, "_CHUNK", 5)
+    monkeypatch.setattr(scoring, "_CHUNK", 5)
     parts = choosing.scorers["snip"](family, family.prunable(), criterion, images, 0)
     assert seen == sizes
     for name, score in parts.items():
