@@ -23,6 +23,7 @@ from workers.pruning import Mask, keep_top
 from workers.pruning.channels import channel_groups
 from workers.randomness import generator
 from workers.scoping import CriterionError, in_scope
+from workers.scoring import Subject
 from workers.training import normalised
 
 SPECS: dict[str, ModelSpec] = {
@@ -333,10 +334,10 @@ def test_images_are_looked_at_in_chunks_unless_norms_see_the_batch(
 ) -> None:
     family, seen = made(model), []
     criterion, images = by("snip"), normalised(IMAGES)
-    whole = choosing.scorers["snip"](family, family.prunable(), criterion, images, 0)
+    whole = scoring.scorers["snip"](Subject(family, family.prunable(), criterion, images, 0))
     family.networks["encoder"].register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     monkeypatch.setattr(scoring, "_CHUNK", 5)
-    parts = choosing.scorers["snip"](family, family.prunable(), criterion, images, 0)
+    parts = scoring.scorers["snip"](Subject(family, family.prunable(), criterion, images, 0))
     assert seen == sizes
     for name, score in parts.items():
         torch.testing.assert_close(score, whole[name], rtol=1e-4, atol=1e-8)
