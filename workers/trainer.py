@@ -66,8 +66,8 @@ class Trainer:
             self._train(stage.line, Segment(begin, stage.last, CHECKPOINT), stage.key, searched=stage)
         if not watch.rests:
             raise NothingEmerged(
-                f"no mask came to rest in {stage.last} epochs: of {stage.look_back} masks that no tie decided, the newest "
-                f"differed from another by {watch.nearest:.3g} at least, and delta is {stage.delta:g}"
+                f"no mask came to rest in {stage.last} epochs: of {stage.look_back} masks that no tie decided, the "
+                f"newest differed from another by {watch.nearest:.3g} at least, and delta is {stage.delta:g}"
             )
         self.train_through(stage.line, {watch.epoch: FULL}, stage.key)
         return watch
