@@ -37,8 +37,9 @@ def each(ends: list[float]) -> float:
 
 
 def tombola(count: int) -> dict[str, float]:
+    from orchestrator.inventory import take_inventory
     from orchestrator.on_ray import OnRay
-    from orchestrator.plan import make_plan, take_inventory
+    from orchestrator.plan import make_plan
     from orchestrator.trial_actor import TrialActor
     from orchestrator.work import Work
     from search_spaces.sweep import Sweep

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.plan import kept_bytes, make_plan, take_inventory, verbs
+from orchestrator.inventory import take_inventory
+from orchestrator.plan import kept_bytes, make_plan, verbs
 from search_spaces.sweep import Sweep
 from workers.choices import Choices
 from workers.store import open_store

@@ -36,8 +36,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.inventory import take_inventory
 from orchestrator.on_ray import OnRay
-from orchestrator.plan import Plan, make_plan, take_inventory
+from orchestrator.plan import Plan, make_plan
 from orchestrator.work import Work
 from search_spaces.canonical import canonical_json
 from search_spaces.sweep import Sweep

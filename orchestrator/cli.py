@@ -22,7 +22,8 @@ from orchestrator.estimate import Estimate, estimate
 from orchestrator.executor import Executor, InProcess
 from orchestrator.explain import explain as explain_trial
 from orchestrator.explain import find_trial, short
-from orchestrator.plan import Plan, make_plan, take_inventory
+from orchestrator.inventory import take_inventory
+from orchestrator.plan import Plan, make_plan
 from orchestrator.progress import duration, label
 from orchestrator.results import ResultsError, rows_of, rows_of_id
 from orchestrator.results import mask as read_mask

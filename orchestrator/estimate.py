@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.executor import Executor
-from orchestrator.plan import Plan, kept_bytes, take_inventory, verbs
+from orchestrator.inventory import take_inventory
+from orchestrator.plan import Plan, kept_bytes, verbs
 from workers.store import Store
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.plan import make_plan, take_inventory
+from orchestrator.inventory import take_inventory
+from orchestrator.plan import make_plan
 from orchestrator.progress import label
 from orchestrator.results import ResultsError
 from orchestrator.sweeps import recorded

@@ -1,35 +1,30 @@
-"""The plan of a sweep: every search dry-run, what the trials share, and what is still to be done."""
+"""The plan of a sweep: every search dry-run, and what the trials share."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import count
 
 from search_spaces.canonical import canonical_json
 from search_spaces.trial import Trial
-from workers import data, names
+from workers import data
 from workers.laboratory import Recorder
-from workers.objects import Objects
-from workers.points import FULL, Held, Points, Segment, Wanted, missing_segments
+from workers.points import FULL, Points, Wanted
 from workers.program import run_program
 from workers.stages import Emerge, Initial, Line, Prune, Redraw, Stage, Train
-from workers.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How far a line is trained.
+    """How far a line is trained: to `most`, or where data decides, to `least` at least; its `start`, if never.
 
-    Where a mask emerges depends on data. It is trained at least to `least` and at most to `most`, and a line that
-    starts there starts at `latest` at the latest; its own `start` is the earliest.
+    A line that starts where a mask emerges has for its start the earliest epoch that this can be.
     """
 
     line: Line
-    latest: int
     least: int
     most: int
 
@@ -40,10 +35,10 @@ class End:
 
     @property
     def least_epochs(self) -> int:
-        return max(self.least - self.latest, 0)
+        return self.least - self.line.start
 
     def or_further(self, other: End) -> End:
-        return replace(self, least=max(self.least, other.least), most=max(self.most, other.most))
+        return End(self.line, max(self.least, other.least), max(self.most, other.most))
 
 
 @dataclass(frozen=True)
@@ -65,15 +60,17 @@ class PlannedTrial:
 
     def _end(self, stage: Train | Emerge) -> End:
         if isinstance(stage, Emerge):
-            return End(stage.line, stage.line.start, stage.look_back, stage.last)
-        return End(stage.line, self._latest_start(stage.line), stage.to, stage.to)
+            return End(stage.line, stage.look_back, stage.last)
+        return End(stage.line, stage.line.start if stage.key in self._uncertain else stage.to, stage.to)
 
-    def _latest_start(self, line: Line) -> int:
-        if line.origin is None or line.origin.emergence is None:
-            return line.start
-        stage = self.stages[line.origin.emergence]
-        assert isinstance(stage, Emerge)
-        return stage.last
+    @cached_property
+    def _uncertain(self) -> set[str]:
+        """The stages that are only made if a mask emerges."""
+        uncertain = {key for key, stage in self.stages.items() if isinstance(stage, Emerge)}
+        for key, stage in self.stages.items():
+            if not uncertain.isdisjoint(stage.needs):
+                uncertain.add(key)
+        return uncertain
 
     @property
     def epochs(self) -> int:
@@ -171,71 +168,6 @@ def _recorded(trial: Trial) -> PlannedTrial:
     recorder = Recorder(trial, data.card(trial.dataset))
     run_program(recorder, trial)
     return PlannedTrial(trial, recorder.stages)
-
-
-@dataclass(frozen=True)
-class Inventory:
-    """What of a plan a store holds: its stages by key, and the epochs of each line that are still to be trained."""
-
-    held: frozenset[str]
-    missing_epochs: Mapping[str, int]
-
-    @property
-    def missing(self) -> int:
-        return sum(self.missing_epochs.values())
-
-
-def take_inventory(plan: Plan, store: Store) -> Inventory:
-    """What `store` holds of the stages of `plan`, by the names of its objects alone."""
-    held = Held.parse(store.list(names.STATES))
-    present = set(store.list(names.OBJECTS))
-    objects = Objects(store)
-
-    def emerged(stage: Stage) -> int | None:
-        """The epoch at which a mask emerged, if it has and its state is there."""
-        assert isinstance(stage, Emerge)
-        fact = objects.read_fact(names.pruning(stage.key)) if stage.object in present else None
-        states = held.get(stage.line.key, Held()).full
-        return fact["epoch"] if fact is not None and fact["epoch"] in states else None
-
-    def seen(stage: Emerge) -> int:
-        """The last epoch at which a mask that has not emerged was looked for."""
-        return next(epoch for epoch in count() if names.glimpse(stage.key, epoch + 1) not in present)
-
-    done = set()
-    for key, stage in plan.stages.items():
-        match stage:
-            case Initial():
-                there = held.get(stage.line.key, Held()).has(0, FULL)
-            case Train():
-                kept = plan.points[stage.line.key][stage.to]
-                there = held.get(stage.line.key, Held()).has(stage.to, kept)
-            case Emerge():
-                there = emerged(stage) is not None
-            case _:
-                there = stage.object in present
-        if there:
-            done.add(key)
-    missing = {}
-    for key, end in plan.ends.items():
-        emergence = end.line.origin.emergence if end.line.origin else None
-        start = end.line.start if emergence is None else emerged(plan.stages[emergence]) or end.line.start
-        segments = missing_segments(start, plan.points.get(key, {}), held.get(key, Held()))
-        searched = [stage for stage in plan.wanted.emerging.get(key, ()) if emerged(stage) is None]
-        further = [_searched(stage, segments, seen(stage), start, held.get(key, Held())) for stage in searched]
-        missing[key] = sum(segment.end - segment.begin for segment in segments) + max(further, default=0)
-    return Inventory(frozenset(done), missing)
-
-
-def _searched(stage: Emerge, segments: Sequence[Segment], seen: int, start: int, held: Held) -> int:
-    """The most epochs that are trained for a mask to emerge, beside `segments`, where it is looked for in passing."""
-    passed = seen
-    for segment in segments:
-        if segment.begin <= passed:
-            passed = max(passed, segment.end)
-    moments = {start} | held.full | held.checkpoint | {segment.end for segment in segments}
-    begin = max(epoch for epoch in moments if epoch <= max(passed, start))
-    return max(stage.last - begin, 0) if passed < stage.last else 0
 
 
 def kept_bytes(plan: Plan, sizes: Mapping[str, tuple[int, int, int]]) -> int:

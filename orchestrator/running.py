@@ -11,7 +11,8 @@ from types import FrameType
 from orchestrator import sweeps
 from orchestrator.budget import Budget, Limits
 from orchestrator.executor import Executor
-from orchestrator.plan import Plan, take_inventory
+from orchestrator.inventory import take_inventory
+from orchestrator.plan import Plan
 from orchestrator.progress import SweepProgress
 from orchestrator.terminal import out, say
 from orchestrator.work import Work

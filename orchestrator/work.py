@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from orchestrator.plan import Inventory, Plan, PlannedTrial
+from orchestrator.inventory import Inventory
+from orchestrator.plan import Plan, PlannedTrial
 from workers.failures import Failure
 from workers.points import Points, Wanted
 from workers.stages import Emerge, Stage

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
@@ -35,12 +35,12 @@ class Finder(Method):
     """A method that finds a mask.
 
     `rewind` is the epoch that tickets start from; left out, the sweep's. `scope` says what is pruned and ranked
-    together; left out, all components in one ranking. `keep: worst` is what the control `invert` does to it.
+    together; left out, all components in one ranking.
     """
 
     rewind: int | None = Field(default=None, ge=0)
     scope: Scope | None = None
-    keep: Literal["worst"] | None = None
+    _keep: Literal["worst"] | None = None
 
     @field_validator("scope", mode="after")
     @classmethod
@@ -50,7 +50,13 @@ class Finder(Method):
     @property
     def criterion(self) -> Criterion:
         """By what it chooses the weights to keep."""
-        return Criterion(score="magnitude", scope=self.scope, keep=self.keep)
+        return Criterion(score="magnitude", scope=self.scope, keep=self._keep)
+
+    def inverted(self) -> Self:
+        """The same search, in which what scores worst is kept."""
+        other = self.model_copy()
+        other._keep = "worst"
+        return other
 
     def rewound(self, rewind: int) -> Method:
         return self if self.rewind is not None else self.model_copy(update={"rewind": rewind})
@@ -130,14 +136,14 @@ class Sensitivity(Foresight):
     `loss: own` scores each component by the loss that trains it, `joint` all of them by the sum of the losses.
     """
 
-    iterations: int = Field(default=1, gt=0)
+    iterations: int = Field(default=1, gt=0, le=1000)
     images: int = Field(default=100, gt=1)
     loss: Literal["own", "joint"] = "own"
 
     @property
     def criterion(self) -> Criterion:
-        options = {name: getattr(self, name) for name in ("scope", "keep", "iterations", "images", "loss")}
-        return Criterion(score=self.name, **options)
+        options = {name: getattr(self, name) for name in ("scope", "iterations", "images", "loss")}
+        return Criterion(score=self.name, keep=self._keep, **options)
 
 
 @methods.register
@@ -167,11 +173,11 @@ class SynFlow(Foresight):
     """By how much a weight carries of what flows through the network, without data (Tanaka et al. 2020)."""
 
     name: Literal["synflow"] = "synflow"
-    iterations: int = Field(default=100, gt=0)
+    iterations: int = Field(default=100, gt=0, le=1000)
 
     @property
     def criterion(self) -> Criterion:
-        return Criterion(score="synflow", scope=self.scope, keep=self.keep, iterations=self.iterations)
+        return Criterion(score="synflow", scope=self.scope, keep=self._keep, iterations=self.iterations)
 
 
 class ChannelFinder(Finder):
@@ -187,12 +193,19 @@ class ChannelFinder(Finder):
     fallback: Literal["filter_norm"] | None = None
     l1: float = Field(default=0.0, ge=0)
 
+    @model_validator(mode="after")
+    def _of_channels_alone(self) -> Self:
+        for name in ("round_to", "minimum", "fallback"):
+            if self.masks == "weights" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: is of masks of channels, and masks says weights")
+        return self
+
     @property
     def criterion(self) -> Criterion:
         if self.masks == "weights":
             return super().criterion
         channels = Channels(round_to=self.round_to, minimum=self.minimum, fallback=self.fallback)
-        return Criterion(score="gamma", scope=self.scope, keep=self.keep, channels=channels)
+        return Criterion(score="gamma", scope=self.scope, keep=self._keep, channels=channels)
 
 
 @methods.register
@@ -270,6 +283,13 @@ class EarlyBirdReinit(Control):
 
     name: Literal["early_bird_reinit"] = "early_bird_reinit"
     of: AnyFinder = Field(default_factory=lambda: EarlyBird(), validate_default=True)
+
+    @field_validator("of", mode="after")
+    @classmethod
+    def _of_early_bird(cls, of: Finder) -> Finder:
+        if not isinstance(of, EarlyBird):
+            raise ValueError(f"it takes early_bird; of {of.name!r} the same control is reinit")
+        return of
 
 
 @methods.register

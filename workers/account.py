@@ -23,6 +23,12 @@ Row = dict[str, Any]
 _log = logging.getLogger("tombola")
 
 
+def account_without_ticket(lab: Workbench) -> tuple[Row, list[Row]]:
+    """What a search cost in which no mask emerged, and its history."""
+    course = _Course(lab, None)
+    return course.search(), list(course.history())
+
+
 def account(lab: Workbench, outcome: Outcome) -> dict[str, list[Row]]:
     """The rows of a finished trial, by their dataset."""
     rows = _Account(lab, outcome)
@@ -36,9 +42,9 @@ def account(lab: Workbench, outcome: Outcome) -> dict[str, list[Row]]:
 
 def records(archive: Archive, stretch: Stretch) -> Iterator[SegmentRecord]:
     """The records of the segments that a stretch was trained in, the last one first."""
-    epoch = stretch.state.epoch
+    line, epoch = stretch.state.line.key, stretch.state.epoch
     while epoch > stretch.begin:
-        record = archive.segment(State(stretch.state.line, epoch))
+        record = archive.segment(State(stretch.state.line, epoch)) or archive.ledger.passing(line, epoch)
         if record is None:
             _log.warning(
                 "the record of epoch %d of %s is lost, and with it a part of its history", epoch, stretch.state.key
@@ -48,17 +54,93 @@ def records(archive: Archive, stretch: Stretch) -> Iterator[SegmentRecord]:
         epoch = record.begin
 
 
-class _Account:
-    def __init__(self, lab: Workbench, outcome: Outcome) -> None:
+class _Course:
+    """What a trial trained, and what finding its mask took; `ticket` is the ticket's own training, if it has one."""
+
+    def __init__(self, lab: Workbench, ticket: Stretch | None) -> None:
         self._lab = lab
+        self._of_ticket = ticket
+        self._stretches = stretches(lab)
+        self._records = {s.state.line.key: list(records(lab.archive, s)) for s in self._stretches}
+        self._costs: dict[tuple[MaskKey, Slim | None], Cost] = {}
+
+    def history(self) -> Iterator[Row]:
+        """What was logged at every epoch, and how far masks that were looked at were from each other."""
+        for position, stretch in enumerate(self._stretches):
+            line = stretch.state.line
+            for record in reversed(self._records[line.key]):
+                for epoch in (each for each in record.epochs if each.number <= stretch.state.epoch):
+                    quantities = {**epoch.means, "seconds": epoch.seconds, "cpu_seconds": epoch.cpu_seconds}
+                    for quantity, value in quantities.items():
+                        yield self._logged(position, line, epoch.number, quantity, value)
+            for stage in self._lab.stages.values():
+                if isinstance(stage, Emerge) and stage.line == line:
+                    for number, earlier, distance in self._lab.distances(stage):
+                        yield self._logged(position, line, number, f"distance_from_{earlier}", distance)
+
+    def search(self) -> Row:
+        """What finding the mask took: training all but the ticket itself, and choosing what to keep.
+
+        A network that takes nothing but its size from a ticket needs no search.
+        """
+        needed = self._of_ticket is None or self._of_ticket.state.line.slim is None
+        trained = [self._before_ticket(s) for s in self._stretches] if needed else []
+        keys = [stage.key for stage in self._lab.stages.values() if isinstance(stage, Prune | Emerge)] if needed else []
+        chosen = [fact for key in keys if (fact := self._lab.archive.pruning(key))]
+        spent = {
+            f"search_{what}": sum(self._spent(s, what) for s in trained) + sum(fact[what] for fact in chosen)
+            for what in ("seconds", "cpu_seconds")
+        }
+        flops = sum(self._flops(s) for s in trained) + sum(fact["flops"] for fact in chosen)
+        return {"search_epochs": sum(s.epochs for s in trained), **spent, "search_flops": flops}
+
+    def _before_ticket(self, stretch: Stretch) -> Stretch:
+        """A stretch without what is the ticket's own training."""
+        ticket = self._of_ticket
+        if ticket is None or stretch.state.line.key != ticket.state.line.key:
+            return stretch
+        return Stretch(State(stretch.state.line, ticket.begin), stretch.begin)
+
+    def _spent(self, stretch: Stretch, what: str) -> float:
+        epochs = (epoch for record in self._records[stretch.state.line.key] for epoch in record.epochs)
+        spent: float = sum(getattr(e, what) for e in epochs if stretch.begin < e.number <= stretch.state.epoch)
+        return spent
+
+    def _flops(self, stretch: Stretch) -> int:
+        steps = self._lab.card.train // self._lab.trial.recipe.batch
+        return stretch.epochs * steps * self._cost(stretch.state.line).step
+
+    def _cost(self, line: Line) -> Cost:
+        known = (line.mask, line.slim)
+        if known not in self._costs:
+            trial, image = self._lab.trial, self._lab.card.image
+            mask = None if line.mask == DENSE else self._lab.mask(line.mask)
+            self._costs[known] = cost(self._lab.spec(line.slim), image, trial.recipe.batch, mask)
+        return self._costs[known]
+
+    def _logged(self, position: int, line: Line, epoch: int, quantity: str, value: float) -> Row:
+        ticket = self._of_ticket
+        return {
+            "trial_id": self._lab.trial.id,
+            "line": line.key,
+            "position": position,
+            "ticket": ticket is not None and line.key == ticket.state.line.key and epoch > ticket.begin,
+            "epoch": epoch,
+            "quantity": quantity,
+            "value": value,
+        }
+
+
+class _Account(_Course):
+    """All of a finished trial."""
+
+    def __init__(self, lab: Workbench, outcome: Outcome) -> None:
+        self._ticket: Stretch = ticket_stretch(outcome)
+        super().__init__(lab, self._ticket)
         self._outcome = outcome
         slim = outcome.final.line.slim
         self._family = build(lab.spec(slim), lab.card.image)
         self._mask = Mask.dense(self._family.prunable()) if slim else lab.mask(outcome.ticket.mask)
-        self._ticket = ticket_stretch(outcome)
-        self._stretches = stretches(lab)
-        self._records = {s.state.line.key: list(records(lab.archive, s)) for s in self._stretches}
-        self._costs: dict[tuple[MaskKey, Slim | None], Cost] = {}
 
     def trial(self) -> Row:
         lab, outcome, mask = self._lab, self._outcome, self._mask
@@ -80,7 +162,7 @@ class _Account:
             **evaluation["metrics"],
             **self._measured_by(),
             **self._best(),
-            **self._search(),
+            **self.search(),
             "ticket_epochs": self._ticket.epochs,
             "ticket_seconds": self._spent(self._ticket, "seconds"),
             "ticket_cpu_seconds": self._spent(self._ticket, "cpu_seconds"),
@@ -121,20 +203,6 @@ class _Account:
                     "evaluation_key": key,
                 }
 
-    def history(self) -> Iterator[Row]:
-        """What was logged at every epoch, and how far masks that were looked at were from each other."""
-        for position, stretch in enumerate(self._stretches):
-            line = stretch.state.line
-            for record in reversed(self._records[line.key]):
-                for epoch in record.epochs:
-                    quantities = {**epoch.means, "seconds": epoch.seconds, "cpu_seconds": epoch.cpu_seconds}
-                    for quantity, value in quantities.items():
-                        yield self._logged(position, line, epoch.number, quantity, value)
-            for stage in self._lab.stages.values():
-                if isinstance(stage, Emerge) and stage.line == line:
-                    for number, earlier, distance in _found(self._lab.archive.pruning(stage.key))["distances"]:
-                        yield self._logged(position, line, number, f"distance_from_{earlier}", distance)
-
     def masks(self) -> Iterator[Row]:
         for name, kept in self._mask.items():
             yield {
@@ -147,17 +215,6 @@ class _Account:
                 "kept": int(kept.sum()),
                 "mask": Mask({name: kept}).pack(),
             }
-
-    def _logged(self, position: int, line: Line, epoch: int, quantity: str, value: float) -> Row:
-        return {
-            "trial_id": self._lab.trial.id,
-            "line": line.key,
-            "position": position,
-            "ticket": line.key == self._ticket.state.line.key and epoch > self._ticket.begin,
-            "epoch": epoch,
-            "quantity": quantity,
-            "value": value,
-        }
 
     def _found_how(self) -> Row:
         """How the mask was found, and what it did to layers and channels."""
@@ -194,45 +251,6 @@ class _Account:
         best = _found(self._lab.archive.evaluation(selection["evaluation"]))
         by = selection["by"]
         return {"best_epoch": selection["epoch"], "selected_by": by, "best_score": best["metrics"][by]}
-
-    def _search(self) -> Row:
-        """What finding the mask took: training all but the ticket itself, and choosing what to keep.
-
-        A network that takes nothing but its size from a ticket needs no search.
-        """
-        needed = self._outcome.final.line.slim is None
-        trained = [self._before_ticket(s) for s in self._stretches] if needed else []
-        keys = [stage.key for stage in self._lab.stages.values() if isinstance(stage, Prune | Emerge)] if needed else []
-        chosen = [fact for key in keys if (fact := self._lab.archive.pruning(key))]
-        spent = {
-            f"search_{what}": sum(self._spent(s, what) for s in trained) + sum(fact[what] for fact in chosen)
-            for what in ("seconds", "cpu_seconds")
-        }
-        flops = sum(self._flops(s) for s in trained) + sum(fact["flops"] for fact in chosen)
-        return {"search_epochs": sum(s.epochs for s in trained), **spent, "search_flops": flops}
-
-    def _before_ticket(self, stretch: Stretch) -> Stretch:
-        """A stretch without what is the ticket's own training."""
-        if stretch.state.line.key != self._ticket.state.line.key:
-            return stretch
-        return Stretch(State(stretch.state.line, self._ticket.begin), stretch.begin)
-
-    def _spent(self, stretch: Stretch, what: str) -> float:
-        epochs = (epoch for record in self._records[stretch.state.line.key] for epoch in record.epochs)
-        spent: float = sum(getattr(e, what) for e in epochs if stretch.begin < e.number <= stretch.state.epoch)
-        return spent
-
-    def _flops(self, stretch: Stretch) -> int:
-        steps = self._lab.card.train // self._lab.trial.recipe.batch
-        return stretch.epochs * steps * self._cost(stretch.state.line).step
-
-    def _cost(self, line: Line) -> Cost:
-        known = (line.mask, line.slim)
-        if known not in self._costs:
-            trial, image = self._lab.trial, self._lab.card.image
-            mask = None if line.mask == DENSE else self._lab.mask(line.mask)
-            self._costs[known] = cost(self._lab.spec(line.slim), image, trial.recipe.batch, mask)
-        return self._costs[known]
 
 
 def _found(fact: Mapping[str, Any] | None) -> Mapping[str, Any]:

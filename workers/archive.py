@@ -90,7 +90,7 @@ class Archive:
     def pruning(self, key: MaskKey) -> dict[str, Any] | None:
         """How a mask was found: `scored_by` what, in how many `flops`, `seconds` and `cpu_seconds`.
 
-        Of one that emerged also the `epoch`, and the `distances` between the masks of all epochs up to it.
+        Of one that emerged also the `epoch`.
         """
         fact: dict[str, Any] | None = self.objects.read_fact(names.pruning(key))
         return fact

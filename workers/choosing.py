@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import torch
 from torch import Tensor
 
 from search_spaces.criterion import Criterion
@@ -11,9 +12,18 @@ from workers.choosing_channels import choose_channels
 from workers.chosen import Chosen
 from workers.models import Family
 from workers.pruning import Mask, is_decided, keep_top
-from workers.scoping import in_scope
+from workers.scoping import CriterionError, in_scope
 from workers.scoring import Subject, scorers
 from workers.training import normalised
+
+
+def can_be_scored(family: Family, by: Criterion) -> bool:
+    """Whether a network has what a criterion scores."""
+    try:
+        choose(family, by, 1.0, None, torch.empty(0, 1, 1, 1, dtype=torch.uint8), seed=0)
+    except CriterionError:
+        return False
+    return True
 
 
 def choose(family: Family, by: Criterion, density: float, within: Mask | None, images: Tensor, seed: int) -> Chosen:

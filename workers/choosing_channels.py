@@ -35,6 +35,10 @@ def choose_channels(family: Family, by: Criterion, density: float) -> Chosen:
     scores, scored_by = _channel_scores(family, groups, by)
     ranking = by.scope.ranking if by.scope else "global"
     floored = {name: _floored(score, by.channels.minimum) for name, score in scores.items()}
+    if all(score.isinf().all() for score in floored.values()):
+        raise CriterionError(
+            f"minimum: with {by.channels.minimum} channels of every layer kept there is none to remove"
+        )
     kept = _best(floored, density, ranking)
     decided = is_decided(floored, kept, ranking)
     if by.channels.round_to:

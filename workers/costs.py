@@ -37,7 +37,7 @@ def cost(spec: ModelSpec, image: Image, batch: int, mask: Mask | None = None) ->
         by_kernel = step_flops(family, image, batch)
     left = compaction.mask
     densities = {name: count / left[name].numel() for name, count in left.counts.items()}
-    parameters = _parameters(family) - (left.size - left.kept)
+    parameters = _parameters(family) - (left.size - left.kept) - compaction.placeholders
     return Cost(sum(by_kernel.values()), sparse_flops(by_kernel, densities), parameters)
 
 

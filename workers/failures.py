@@ -7,14 +7,17 @@ from dataclasses import asdict, dataclass
 
 from workers import names
 from workers.objects import Objects
-from workers.stages import Stage, Train
+from workers.stages import Emerge, Stage, Train
 
 ERROR, DIVERGED, NO_TICKET = "error", "diverged", "no_ticket"
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a stage did not succeed. `epoch` is where training diverged; what lies before it is still good."""
+    """Why a stage did not succeed.
+
+    `epoch` is where training diverged, before which all is still good, or up to which no mask emerged.
+    """
 
     stage: str
     verb: str
@@ -37,6 +40,17 @@ def subject(stage: Stage) -> str:
     return stage.line.key if isinstance(stage, Train) else stage.key
 
 
+def _reaches(stage: Stage, epoch: int) -> bool:
+    """Whether what happened at an epoch stands in the way of a stage."""
+    match stage:
+        case Train():
+            return stage.to >= epoch
+        case Emerge():
+            return stage.last <= epoch
+        case _:
+            return True
+
+
 class Failures:
     """The failures recorded in a store."""
 
@@ -49,8 +63,7 @@ class Failures:
         if fact is None:
             return None
         failure = Failure(**fact)
-        reached = isinstance(stage, Train) and failure.epoch is not None and stage.to < failure.epoch
-        return None if reached else failure
+        return failure if failure.epoch is None or _reaches(stage, failure.epoch) else None
 
     def any_of(self, stages: Iterable[Stage]) -> Failure | None:
         """The first recorded failure that stands in the way of one of `stages`, or None."""

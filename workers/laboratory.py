@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from search_spaces.canonical import digest
-from search_spaces.criterion import Criterion
+from search_spaces.criterion import Criterion, Scope
 from search_spaces.datasets import DatasetSpec, FashionMNIST
 from search_spaces.trial import Distances, Evaluation, Trial
 from workers import data
@@ -111,7 +111,10 @@ class Laboratory(ABC):
     def emerge(
         self, state: State, *, by: Criterion, density: float, look_back: int, delta: float, last: int, steps: Steps
     ) -> tuple[State, MaskKey]:
-        """The state and mask where masks come to rest on the dense line from `state`, by epoch `last` at the latest."""
+        """The state and mask where masks come to rest on the dense line from `state`, by epoch `last` at the latest.
+
+        If one does, it is the same however long one would have searched, so `last` makes no key.
+        """
         line = self._line(state, DENSE, steps)
         key = self._key(
             "emerge",
@@ -119,7 +122,6 @@ class Laboratory(ABC):
             density=density,
             look_back=look_back,
             delta=delta,
-            last=last,
             **self._made_of(by),
         )
         stage = Emerge(MaskKey(key), line, by, density, look_back, delta, last)
@@ -128,6 +130,8 @@ class Laboratory(ABC):
 
     def redraw(self, mask: MaskKey, how: str) -> MaskKey:
         """As much of `mask` elsewhere: the control `how` says what stays as it is and what is left to chance."""
+        if mask == DENSE:
+            return mask
         key = self._key(how, mask=mask, seed=self.trial.seed.init)
         self._do(Redraw(MaskKey(key), mask, how))
         return MaskKey(key)
@@ -147,16 +151,19 @@ class Laboratory(ABC):
         self._do(stage)
         return stage.key
 
-    def select(self, states: Sequence[State]) -> str:
+    def select(self, states: Sequence[State], epochs: Sequence[int]) -> str:
         """The key of which of `states`, the last of them where training ended, the trial's selection finds best.
 
-        Each is measured on images that nothing else is measured on, and the best then as `evaluate` measures.
+        Each is measured on images that nothing else is measured on, and the best then as `evaluate` measures. `epochs`
+        are those that a plan has of their line: all of theirs, and where a mask emerges those that are not reached.
         """
         candidates = tuple(self._evaluation_of(state, self._selecting, SELECTION) for state in states)
         for candidate in candidates:
             self._do(candidate)
         last, by = self._evaluation_of(states[-1], self.trial.evaluation, HELD_OUT), selected_by(self.trial)
-        key = self._key("select", of=[candidate.key for candidate in candidates], by=by, last=last.key)
+        planned = [State(states[-1].line, epoch) for epoch in epochs]
+        of = [self._evaluation_of(state, self._selecting, SELECTION).key for state in planned]
+        key = self._key("select", of=of, by=by, last=last.key)
         self._do(Select(key, candidates, by, last))
         return key
 
@@ -169,7 +176,11 @@ class Laboratory(ABC):
         return Line(key, state, mask, steps, state.line.slim)
 
     def _made_of(self, by: Criterion) -> dict[str, Any]:
-        """A criterion as part of a key, with the images that it looks at."""
+        """A criterion as part of a key, with the images that it looks at; a scope in the one way to say it."""
+        if by.scope:
+            own = tuple(name for name in self.trial.model.components if name in by.scope.components)
+            scope = by.scope.model_copy(update={"components": () if own == self.trial.model.components else own})
+            by = by.model_copy(update={"scope": None if scope == Scope() else scope})
         looks_at = {"data": self.card.fingerprint, "order": self.trial.seed.order} if by.images else {}
         return by.model_dump() | looks_at
 

@@ -53,6 +53,12 @@ class Ledger:
                 return SegmentRecord.parse(fact)
         return None
 
+    def passing(self, line: str, epoch: int) -> SegmentRecord | None:
+        """The record of a segment of a line that was trained through an epoch, without a cut there."""
+        facts = (self._objects.read_fact(name) for name in self._objects.store.list(names.segments_of(line)))
+        found = [SegmentRecord.parse(fact) for fact in facts if fact is not None]
+        return next((record for record in found if record.begin < epoch < record.end), None)
+
     def all(self) -> list[SegmentRecord]:
         """Every record, in no stated order."""
         facts = (self._objects.read_fact(name) for name in self._objects.store.list(names.LEDGER))

@@ -20,7 +20,11 @@ def states_of(line: str) -> str:
 
 
 def segment(line: str, end: int, kept: str) -> str:
-    return f"{LEDGER}/{line[:2]}/{line}/{end:06d}.{kept}.json"
+    return f"{segments_of(line)}/{end:06d}.{kept}.json"
+
+
+def segments_of(line: str) -> str:
+    return f"{LEDGER}/{line[:2]}/{line}"
 
 
 def mask(key: str) -> str:

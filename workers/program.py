@@ -28,8 +28,10 @@ def run_program(lab: Laboratory, trial: Trial) -> Outcome:
     """Search for a ticket, train it to the last epoch, and measure it there and where it was best."""
     lab.calibrate()
     ticket = search(lab, trial.method, density_of(trial.sparsity))
-    states = [lab.train(ticket.start, ticket.mask, to=epoch, steps=ticket.steps) for epoch in _stops(lab, ticket)]
-    selection = lab.select(states) if trial.evaluation.selection else None
+    stops = _stops(lab, ticket)
+    reached = [epoch for epoch in stops if epoch > ticket.start.epoch or epoch == stops[-1]]
+    states = [lab.train(ticket.start, ticket.mask, to=epoch, steps=ticket.steps) for epoch in reached]
+    selection = lab.select(states, stops) if trial.evaluation.selection else None
     return Outcome(ticket, states[-1], lab.evaluate(states[-1]), selection)
 
 
@@ -37,16 +39,16 @@ def _stops(lab: Laboratory, ticket: Ticket) -> list[int]:
     """The epochs at which a ticket's training is looked at, the same for every ticket; the last of them is its end."""
     selection, end = lab.trial.evaluation.selection, ticket.end or lab.epochs
     between = range(selection.every, end, selection.every) if selection else ()
-    return [*(epoch for epoch in between if epoch > _latest(lab, ticket.start)), end]
+    return [*(epoch for epoch in between if epoch > _earliest(lab, ticket.start)), end]
 
 
-def _latest(lab: Laboratory, state: State) -> int:
-    """The epoch of a state, for one that emerges the latest that it can be."""
+def _earliest(lab: Laboratory, state: State) -> int:
+    """The epoch of a state, for one that emerges the earliest that it can be."""
     if state.emergence is None:
         return state.epoch
     stage = lab.stages[state.emergence]
     assert isinstance(stage, Emerge)
-    return stage.last
+    return stage.look_back
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -41,7 +42,7 @@ TRIALS = _schema(
     ("seed_init", WHOLE, "seed of initialisation and of random controls"),
     ("seed_order", WHOLE, "seed of the order of batches and of latents"),
     ("epochs", WHOLE, "epoch at which training ends"),
-    ("rewind", WHOLE, "epoch of the dense trajectory that the finder's ticket starts from"),
+    ("rewind", WHOLE, "epoch of the dense trajectory that the finder's ticket is rewound to; 0 where it is not"),
     ("achieved_sparsity", REAL, "fraction of the prunable weights that the mask removes"),
     ("prunable", WHOLE, "number of prunable weights"),
     ("kept", WHOLE, "number of prunable weights that the mask keeps"),
@@ -51,7 +52,7 @@ TRIALS = _schema(
         WHOLE,
         "number of them that are left with the mask, whole channels gone with all that is theirs",
     ),
-    ("channel_sparsity", REAL, "fraction of the hidden channels that the mask removes; of a channel method the target"),
+    ("channel_sparsity", REAL, "fraction of all hidden channels that the mask removes whole"),
     ("layer_collapse", TEXT, "names of the tensors that the mask empties, with commas between them"),
     ("scored_by", TEXT, "what the kept weights or channels were ranked by; empty where they were not"),
     ("emergence_epoch", WHOLE, "epoch at which an early-bird mask emerged"),
@@ -156,10 +157,18 @@ def identity(trial: Trial) -> dict[str, Any]:
     }
 
 
-def write_unsuccessful(store: Store, trial: Trial, status: str, error: str, traceback: str) -> None:
-    """Write the row of a trial that failed or diverged."""
-    row = {**identity(trial), "status": status, "error": error, "traceback": traceback}
-    write_rows(store, trial, {names.TRIALS: [row]})
+def write_unsuccessful(
+    store: Store,
+    trial: Trial,
+    status: str,
+    error: str,
+    traceback: str,
+    known: Mapping[str, Any] = MappingProxyType({}),
+    history: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write the row of a trial that has no result, with what is `known` of it, and its history if it has one."""
+    row = {**identity(trial), "status": status, "error": error, "traceback": traceback, **known}
+    write_rows(store, trial, {names.TRIALS: [row]} | ({names.HISTORY: history} if history else {}))
 
 
 def write_rows(store: Store, trial: Trial, rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from search_spaces.criterion import Criterion
-from workers.models import Family
+from workers.models import NORMS, Family
 from workers.pruning import grasp, magnitude, snip, synflow
 from workers.randomness import generator
 
@@ -88,7 +88,7 @@ def _parts(subject: Subject, phase: str | None) -> Iterator[Tensor]:
     Batch norms normalise by the whole batch, so a network that has any sees it unchunked.
     """
     family, images = subject.family, subject.images
-    normed = any(isinstance(module, nn.BatchNorm2d) for module in family.networks.modules())
+    normed = any(isinstance(module, NORMS) for module in family.networks.modules())
     noise = generator(subject.seed, "score", device=images.device)
     for chunk in images.split(len(images) if normed else _CHUNK):
         if phase is None:

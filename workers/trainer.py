@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import torch
+
 from workers import device
 from workers.archive import Point
+from workers.choosing import can_be_scored, choose
 from workers.journal import Journal
 from workers.leaving import Interrupted
-from workers.models import initialise, materialise
+from workers.models import NORMS, initialise, materialise
 from workers.points import CHECKPOINT, FULL, WEIGHTS, Segment, missing_segments
 from workers.reports import EpochTrained, StageCommitted
+from workers.scoping import CriterionError
 from workers.snapshot import capture
 from workers.stages import DENSE, Emerge, Initial, Line, State, Train
 from workers.trainee import Trainee
@@ -22,7 +26,11 @@ if TYPE_CHECKING:
 
 
 class NothingEmerged(Exception):
-    """No mask came to rest as long as one was searched for. A result, not a fault."""
+    """No mask came to rest up to `epoch`. A result, not a fault."""
+
+    def __init__(self, message: str, epoch: int) -> None:
+        super().__init__(message)
+        self.epoch = epoch
 
 
 class Trainer:
@@ -49,14 +57,16 @@ class Trainer:
         while missing := self._missing(line, points):
             self._train(line, missing[0], stage)
 
-    def emerge(self, stage: Emerge) -> Watch:
-        """Train a line until the mask of a stage has emerged. The whole state of that epoch is kept.
+    def emerge(self, stage: Emerge) -> int:
+        """Train a line until the mask of a stage has emerged; returns that epoch, of which the whole state is kept.
 
         The points that are wanted of the line come first, and masks are looked for in passing.
 
         Raises:
             NothingEmerged: if no mask comes to rest.
+            CriterionError: before anything is trained, if the network has nothing that could be scored so.
         """
+        self._check(stage)
         for epoch in self._bench.wanted.points_before(stage):
             self._bench.perform(Train(stage.line, epoch))
         while not (watch := Watch(stage, self._archive)).over:
@@ -67,15 +77,27 @@ class Trainer:
         if not watch.rests:
             raise NothingEmerged(
                 f"no mask came to rest in {stage.last} epochs: of {stage.look_back} masks that no tie decided, the "
-                f"newest differed from another by {watch.nearest:.3g} at least, and delta is {stage.delta:g}"
+                f"newest differed from another by {watch.nearest:.3g} at least, and delta is {stage.delta:g}",
+                stage.last,
             )
         self.train_through(stage.line, {watch.epoch: FULL}, stage.key)
-        return watch
+        return watch.epoch
+
+    def _check(self, stage: Emerge) -> None:
+        assert stage.line.origin is not None
+        family = self._bench.family_at(stage.line.origin)
+        nothing = torch.empty(0, 1, 1, 1, dtype=torch.uint8)
+        choose(family, stage.by, stage.density, None, nothing, seed=0)
+        if stage.line.steps.l1 and not any(isinstance(module, NORMS) for module in family.networks.modules()):
+            raise CriterionError("l1: this network has no batch norms whose scales it could weigh")
 
     def _points(self, stage: Train) -> dict[int, str]:
-        """The points of a line that are wanted up to where a stage trains it."""
+        """The points of a line that are wanted up to where a stage trains it.
+
+        Of a line that starts where a mask emerged, plans have those before, too, since they cannot know.
+        """
         points = self._bench.wanted.points[stage.line.key]
-        return {epoch: kept for epoch, kept in points.items() if epoch <= stage.to}
+        return {epoch: kept for epoch, kept in points.items() if stage.line.start <= epoch <= stage.to}
 
     def _missing(self, line: Line, points: Mapping[int, str]) -> list[Segment]:
         return missing_segments(line.start, points, self._archive.held(line.key))
@@ -101,7 +123,11 @@ class Trainer:
             machine = device.describe(bench.device) | {"peak_bytes": device.peak_memory(bench.device)}
             return Point(trainee.snapshot(), journal.cut(epoch, kept, machine))
 
-        watches = [Watch(each, self._archive) for each in bench.wanted.emerging.get(line.key, ())]
+        # Of a mask that this network cannot be scored for, the stage that searches for it will say so.
+        searched_for = (
+            each for each in bench.wanted.emerging.get(line.key, ()) if can_be_scored(trainee.family, each.by)
+        )
+        watches = [Watch(each, self._archive) for each in searched_for]
         epochs = (segment.begin, segment.end, line.steps)
         for epoch in trainee.train(bench.train_images, bench.trial.seed.order, *epochs):
             number = epoch.number

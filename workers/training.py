@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from search_spaces.trial import Decay, Recipe
-from workers.models import Family
+from workers.models import NORMS, Family
 from workers.pruning import Mask
 from workers.randomness import generator
 from workers.stages import AS_THE_RECIPE, Steps
@@ -107,7 +107,7 @@ def _set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 def _scales(family: Family, phase: str) -> Tensor:
     """The sum of the absolute scales of all batch norms that a phase trains, which an L1 penalty weighs."""
     norms = (m for component in family.phases[phase] for m in family.networks[component].modules())
-    scales = [norm.weight.abs().sum() for norm in norms if isinstance(norm, nn.BatchNorm2d)]
+    scales = [norm.weight.abs().sum() for norm in norms if isinstance(norm, NORMS)]
     return torch.stack(scales).sum() if scales else torch.zeros(())
 
 

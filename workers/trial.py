@@ -8,10 +8,10 @@ from collections.abc import Callable
 from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data, names
-from workers.account import account
+from workers.account import account, account_without_ticket
 from workers.choices import Choices
 from workers.data import Split
-from workers.failures import ERROR, Failure, Failures, StageFailed
+from workers.failures import ERROR, NO_TICKET, Failures, StageFailed
 from workers.laboratory import Recorder
 from workers.leaving import Interrupted, OutOfMemory
 from workers.objects import Objects
@@ -60,27 +60,25 @@ def _run(
     stop: Callable[[], bool],
     load: Callable[[DatasetSpec], Split],
 ) -> TrialEnded:
+    lab = None
     try:
         recorder = Recorder(trial, data.card(trial.dataset))
         run_program(recorder, trial)
-        if failure := Failures(Objects(store)).any_of(recorder.stages.values()):
+        failure = Failures(Objects(store)).any_of(recorder.stages.values())
+        if failure and failure.kind != NO_TICKET:  # which takes no training to find again, and leaves a history
             raise StageFailed(failure)
         lab = Workbench(trial, store, wanted or Wanted.by(recorder.stages.values()), listen, stop, load)
         rows = account(lab, run_program(lab, trial))
     except StageFailed as error:
         status = "failed" if error.failure.kind == ERROR else error.failure.kind
-        return _unsuccessful(store, trial, status, str(error), error.failure.traceback, error.failure)
+        known, history = account_without_ticket(lab) if lab and status == NO_TICKET else ({}, [])
+        write_unsuccessful(store, trial, status, str(error), error.failure.traceback, known, history)
+        return TrialEnded(trial.id, status, str(error), error.failure)
     except (Interrupted, OutOfMemory, StoreError):
         raise
     except Exception as error:  # noqa: BLE001 - outside of any stage: a search program, or a device that is not there
         message = f"{type(error).__name__}: {error}".splitlines()[0]
-        return _unsuccessful(store, trial, "failed", message, traceback.format_exc())
+        write_unsuccessful(store, trial, "failed", message, traceback.format_exc())
+        return TrialEnded(trial.id, "failed", message)
     write_rows(store, trial, rows)
     return TrialEnded(trial.id, "done")
-
-
-def _unsuccessful(
-    store: Store, trial: Trial, status: str, message: str, trace: str, failure: Failure | None = None
-) -> TrialEnded:
-    write_unsuccessful(store, trial, status, message, trace)
-    return TrialEnded(trial.id, status, message, failure)

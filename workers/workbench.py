@@ -52,6 +52,7 @@ from workers.stages import (
 from workers.store import Store, StoreError
 from workers.trainer import NothingEmerged, Trainer
 from workers.training import Diverged
+from workers.watch import Watch
 
 
 class Workbench(Laboratory):
@@ -154,7 +155,8 @@ class Workbench(Laboratory):
 
     def _keeps_where_it_emerged(self, stage: Emerge) -> bool:
         fact = self.archive.pruning(stage.key)
-        return fact is not None and fact["epoch"] in self.archive.held(stage.line.key).full
+        kept = self.archive.held(stage.line.key).full
+        return fact is not None and fact["epoch"] in kept and fact["epoch"] <= stage.last
 
     def _make(self, stage: Stage) -> None:
         match stage:
@@ -165,9 +167,8 @@ class Workbench(Laboratory):
             case Prune():
                 self._choose(stage, stage.state, stage.within)
             case Emerge():
-                watch = self._trainer.emerge(stage)
-                emerged = State(stage.line, watch.epoch)
-                self._choose(stage, emerged, DENSE, epoch=watch.epoch, distances=watch.distances)
+                emerged = State(stage.line, self._trainer.emerge(stage))
+                self._choose(stage, emerged, DENSE, epoch=emerged.epoch)
             case Redraw():
                 noise = generator(self.trial.seed.init, stage.how)
                 mask = redraw(self.built(None), self.mask(stage.mask), stage.how, noise)
@@ -203,10 +204,13 @@ class Workbench(Laboratory):
         return self.train_images[order[: by.images].to(self.device)]
 
     def emergence(self, stage: Emerge) -> int:
+        """The epoch at which a mask emerged, or up to which it was searched for in vain."""
         fact = self.archive.pruning(stage.key)
-        assert fact is not None, "a mask that has emerged is there with what is known of it"
-        epoch: int = fact["epoch"]
-        return epoch
+        return stage.last if fact is None else min(int(fact["epoch"]), stage.last)
+
+    def distances(self, stage: Emerge) -> list[tuple[int, int, float]]:
+        """(epoch, earlier epoch, share on which their masks differ) for all epochs that a mask was searched for."""
+        return Watch(stage, self.archive).distances
 
     def family_at(self, state: State) -> Family:
         """The network in a state, without optimizers."""
@@ -245,7 +249,7 @@ class Workbench(Laboratory):
     def _failed(self, stage: Stage, kind: str, error: Exception) -> StageFailed:
         message = f"{type(error).__name__}: {error}".splitlines()[0]
         trace = "".join(traceback.format_exception(error))
-        epoch = error.epoch if isinstance(error, Diverged) else None
+        epoch = error.epoch if isinstance(error, Diverged | NothingEmerged) else None
         failure = Failure(subject(stage), type(stage).__name__.lower(), kind, message, trace, epoch)
         self._failures.record(failure)
         return StageFailed(failure)

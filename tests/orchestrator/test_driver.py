@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from orchestrator import driver
 from orchestrator.driver import Driver
 from orchestrator.faults import DEATHS
+from orchestrator.inventory import take_inventory
 from orchestrator.machines import ClusterError
-from orchestrator.plan import make_plan, take_inventory
+from orchestrator.plan import make_plan
 from orchestrator.pool import NODE, PROCESS, Event, Lost, Worker
 from orchestrator.trial_actor import RanOutOfMemory, Ready, StoreBroke
 from orchestrator.work import Work

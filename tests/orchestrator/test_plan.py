@@ -7,16 +7,21 @@ from typing import Any
 
 import pytest
 
+from orchestrator import results
 from orchestrator.estimate import estimate
 from orchestrator.executor import InProcess
-from orchestrator.plan import Plan, kept_bytes, make_plan, take_inventory
+from orchestrator.inventory import take_inventory
+from orchestrator.plan import Plan, kept_bytes, make_plan
 from orchestrator.work import Work
 from search_spaces.errors import TombolaError
 from tests.toys import TOY_MODELS, toy_sweep, toy_trials
+from workers import names
+from workers.archive import Archive
+from workers.failures import Failure
 from workers.points import FULL, WEIGHTS
 from workers.profiles import UNKNOWN
 from workers.reports import EpochTrained, Report
-from workers.stages import Emerge
+from workers.stages import Emerge, Train
 from workers.store import Store
 
 EVERYTHING: dict[str, Any] = {
@@ -66,10 +71,11 @@ CHANNELS: dict[str, Any] = {"models": [{**TOY_MODELS["dcgan"], "width": 4}], "sp
 
 def test_where_masks_emerge_a_plan_says_the_least_and_the_most_epochs() -> None:
     alone = make_plan(toy_trials(**CHANNELS, methods=[EARLY]))
-    # The dense line to epoch 2 to 5, and two tickets from there to epoch 6
-    assert (alone.least_epochs, alone.epochs) == (2 + 2 * 1, 5 + 2 * 4)
-    shared = make_plan(toy_trials(**CHANNELS, methods=["dense", EARLY]))
-    assert (shared.least_epochs, shared.epochs) == (6 + 2 * 1, 6 + 2 * 4)
+    # The dense line to epoch 2 to 5, and two tickets from there to epoch 6, or none if no mask emerges
+    assert (alone.least_epochs, alone.epochs) == (2, 5 + 2 * 4)
+    assert alone.critical_path() == 5 + 4
+    shared = make_plan(toy_trials(**CHANNELS, methods=["dense", EARLY, {"name": "reinit", "of": EARLY}]))
+    assert (shared.least_epochs, shared.epochs) == (6, 6 + 2 * 4 + 2 * 6)
     plain = make_plan(toy_trials(**CHANNELS, methods=["dense", "one_shot"]))
     assert plain.least_epochs == plain.epochs
 
@@ -84,6 +90,49 @@ def test_executed_epochs_lie_within_the_bounds_of_the_plan(methods: list[Any], s
     after = take_inventory(plan, store)
     assert after.missing == 0
     assert after.held == set(plan.stages)
+
+
+def test_where_no_mask_emerges_fewer_epochs_are_trained_than_for_a_ticket(store: Store) -> None:
+    never = {**EARLY, "delta": 0.0, "max_search_epochs": 2}
+    plan = make_plan(toy_trials(**CHANNELS, methods=[never]))
+    assert plan.least_epochs <= len(execute(plan, store)) == 2
+
+
+def test_once_a_mask_has_emerged_the_rest_of_the_ticket_is_missing(store: Store) -> None:
+    plan = make_plan(toy_trials(**{**CHANNELS, "sparsities": [0.3]}, methods=[{**EARLY, "look_back": 3}]))
+    execute(plan, store)
+    ends = [stage for stage in plan.stages.values() if isinstance(stage, Train)]
+    for name in [name for name in store.list(names.STATES) if ends[-1].line.key in name]:
+        store.delete(name)
+    (emerge,) = (stage for stage in plan.stages.values() if isinstance(stage, Emerge))
+    fact = Archive(store).pruning(emerge.key)
+    assert fact is not None
+    assert take_inventory(plan, store).missing == 6 - fact["epoch"]
+
+
+def test_a_failed_line_stands_in_the_way_of_the_masks_that_emerge_on_it(store: Store) -> None:
+    work = work_of(make_plan(toy_trials(**CHANNELS, methods=["imp", EARLY])), store)
+    emerging = [stage for stage in work.plan.stages.values() if isinstance(stage, Emerge)]
+    line = emerging[0].line.key
+    assert work.failed(Failure(line, "train", "diverged", "", epoch=3)) == [f"{line}@6", *(s.key for s in emerging)]
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_epochs_before_emergence_are_no_candidates_and_do_not_stay_missing(every: int, store: Store) -> None:
+    selection = {"every": every, "samples": 40}
+    models = [{**TOY_MODELS["vae"], "width": 4}]
+    early = {**EARLY, "look_back": 3, "delta": 0.2}
+    trials = toy_trials(**{**CHANNELS, "models": models}, methods=[early], evaluation={"selection": selection})
+    plan = make_plan(trials)
+    execute(plan, store)
+    after = take_inventory(plan, store)
+    assert after.held == set(plan.stages)
+    assert after.missing == 0
+    scores = results.scores(store.uri)
+    for row in results.trials(store.uri).itertuples():
+        measured = scores[(scores["trial_id"] == row.trial_id) & (scores["images"] == "selection")]
+        assert min(measured["epoch"]) > row.emergence_epoch
+        assert len(set(measured["epoch"])) == len({e for e in range(every, 6, every) if e > row.emergence_epoch} | {6})
 
 
 def test_masks_emerge_on_a_line_one_after_the_other_and_after_its_points(store: Store) -> None:

@@ -6,7 +6,8 @@ import io
 
 from rich.console import Console
 
-from orchestrator.plan import make_plan, take_inventory
+from orchestrator.inventory import take_inventory
+from orchestrator.plan import make_plan
 from orchestrator.progress import SweepProgress
 from orchestrator.work import Work
 from tests.toys import toy_trials

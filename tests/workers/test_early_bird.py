@@ -115,6 +115,54 @@ def test_where_no_mask_comes_to_rest_the_trial_ends_saying_how_near_it_was(store
     assert diary.epochs == []
 
 
+@pytest.mark.parametrize("others", [[], ["imp"]])
+def test_a_search_in_vain_leaves_its_distances_and_what_it_cost(others: list[str], store: Store) -> None:
+    trials = trials_of(*others, {**EARLY, "delta": 0.0, "max_search_epochs": 4})
+    run_all(trials, store)
+    row = row_of(store, trials[-1])
+    assert row["status"] == "no_ticket"
+    assert row["search_epochs"] == 4
+    assert row["search_flops"] > 0
+    assert row["search_seconds"] > 0
+    history: Any = results.history(store.uri).query("trial_id == @row.trial_id")
+    distances = history[history["quantity"].str.startswith("distance_from_")]
+    assert len(distances) == 4 * 3 / 2
+    assert sorted(history[history["quantity"] == "seconds"]["epoch"]) == [1, 2, 3, 4]
+
+
+def test_one_that_cannot_be_scored_is_the_only_one_to_fail(store: Store) -> None:
+    methods = ["dense", "imp", {"name": "early_bird", "look_back": 2}]
+    trials = toy_trials(methods=methods, sparsities=[0.5])  # an autoencoder without batch norm
+    diary = run_all(trials[::-1], store)
+    rows = results.trials(store.uri).set_index("method")
+    assert rows["status"].to_dict() == {"dense": "done", "imp": "done", "early_bird": "failed"}
+    assert len(diary.epochs) == 4 + 4 * 3
+
+
+def test_a_search_that_goes_on_longer_finds_what_a_shorter_one_did_not(store: Store) -> None:
+    late = {**EARLY, "look_back": 3, "delta": 0.12}
+    (long,) = trials_of(late, epochs=8)
+    run_all([long], store)
+    emerged = int(row_of(store, long)["emergence_epoch"])
+    assert emerged > 3
+    other = open_store(store.uri + "-other")
+    (short,) = trials_of({**late, "max_search_epochs": emerged - 1}, epochs=8)
+    for place in (store, other):
+        assert run_trial(short, place) == "no_ticket"
+    diary = Diary()
+    assert run_trial(long, other, None, diary) == "done"
+    assert row_of(other, long)["mask_key"] == row_of(store, long)["mask_key"]
+    assert {epoch for _, epoch in diary.epochs} >= set(range(emerged, 9))
+
+
+def test_growing_a_sweep_searches_no_mask_again(store: Store) -> None:
+    (first,) = trials_of(EARLY, epochs=6)
+    run_all([first], store)
+    emerged = int(row_of(store, first)["emergence_epoch"])
+    grown = run_all(trials_of(EARLY, epochs=8), store)
+    assert {epoch for _, epoch in grown.epochs} == set(range(emerged + 1, 9))
+
+
 def test_with_start_rewind_the_ticket_starts_at_the_rewind_epoch(store: Store) -> None:
     (trial,) = trials_of({**EARLY, "start": "rewind"})
     diary = run_all([trial], store)

@@ -150,6 +150,19 @@ def test_shuffle_layer_keeps_the_start_and_changes_the_mask() -> None:
     assert control.ticket.mask != found.ticket.mask
 
 
+def test_there_is_nothing_to_redraw_where_all_is_kept() -> None:
+    for control in ("shuffle_layer", "random_global", "erk", "shuffle_filter"):
+        assert outcome(methods=[control], sparsities=[0]).ticket.mask == DENSE
+
+
+def test_a_scope_is_the_same_however_it_is_said() -> None:
+    def mask(*components: str) -> str:
+        return outcome(methods=[{"name": "imp", "scope": {"components": list(components)}}]).ticket.mask
+
+    assert mask("encoder", "decoder") == mask("decoder", "encoder") == outcome().ticket.mask
+    assert mask("encoder") != mask("decoder")
+
+
 def test_sparsity_zero_is_the_dense_network() -> None:
     dense = outcome(methods=["dense"], sparsities=[])
     for method in ("imp", "one_shot"):

@@ -1,5 +1,6 @@
 """Whole trials on real digits at toy size: what is shared, resumed, mended and recorded."""
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
@@ -8,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
 
 from orchestrator import results
+from search_spaces.models import models
 from search_spaces.sparsity import sparsity_after
 from search_spaces.trial import Trial
 from tests.toys import TOY_MODELS, toy_trial, toy_trials
 from workers import data, names
 from workers.archive import Archive, Point
+from workers.export import export_ticket
 from workers.laboratory import Recorder
 from workers.leaving import Interrupted
 from workers.ledger import Ledger
+from workers.models import build
 from workers.objects import Objects
 from workers.points import CHECKPOINT, Wanted
 from workers.presence import running
@@ -401,3 +406,15 @@ def test_the_row_of_a_trial_is_written_after_all_others(store: Store, monkeypatc
     run_trial(toy_trial(sparsities=[0.2]), store)
     folders = [name.split("/")[0] for name in written]
     assert folders.index(names.TRIALS) > max(folders.index(names.HISTORY), folders.index(names.MASKS))
+
+
+def test_an_exported_small_network_says_how_wide_it_is(store: Store, tmp_path: Path) -> None:
+    (trial,) = toy_trials(models=[{**TOY_MODELS["dcgan"], "width": 4}], methods=["small_dense"], sparsities=[0.7])
+    run_all([trial], store)
+    start = results.trials(store.uri)["start_key"][0]
+    export_ticket(store, trial, start, results.mask(store.uri, trial.id), tmp_path / "ticket.safetensors")
+    with safe_open(tmp_path / "ticket.safetensors", "pt") as ticket:
+        spec = models.parse(json.loads(ticket.metadata()["model"]))
+        tensors = {name: ticket.get_tensor(name) for name in ticket.keys() if not name.startswith("mask/")}  # noqa: SIM118
+    assert spec.width < 4
+    build(spec, (1, 32, 32)).networks.load_state_dict(tensors, assign=True)

@@ -14,6 +14,7 @@ from workers.models.families import GAN, VAE, Autoencoder, Family
 from workers.randomness import generator
 
 Image = tuple[int, int, int]
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def linear_autoencoder(spec: specs.LinearAutoencoder, image: Image, precision: str) -> Family:
@@ -73,7 +74,7 @@ def initialise(family: Family, seed: int, draw: str) -> None:
 def draw_weights(network: nn.Module, noise: Callable[[str], torch.Generator]) -> None:
     """Draw the weights of every layer of a network, each tensor with the generator that `noise` gives for its name."""
     for name, module in network.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, NORMS):
             module.reset_parameters()
         elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             bound = module.weight[0].numel() ** -0.5
@@ -83,4 +84,4 @@ def draw_weights(network: nn.Module, noise: Callable[[str], torch.Generator]) ->
                     tensor.copy_(values)
 
 
-__all__ = ["Family", "build", "builders", "draw_weights", "initialise", "materialise"]
+__all__ = ["NORMS", "Family", "build", "builders", "draw_weights", "initialise", "materialise"]

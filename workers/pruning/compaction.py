@@ -33,6 +33,14 @@ class Compaction:
         self.mask = Mask({name: self._cut(name, kept) for name, kept in mask.items()})
 
     @property
+    def placeholders(self) -> int:
+        """Biases and weights of norms that belong to nothing but placeholders."""
+        parameters = {name for name, _ in self._family.networks.named_parameters()}
+        kept = kept_channels(self._groups, self._dense_mask)
+        emptied = (group for group in self._groups if not kept[group.name].any())
+        return sum(part.block for group in emptied for part in group.along if part.tensor in parameters)
+
+    @property
     def smaller(self) -> bool:
         """Whether there is a channel to leave out."""
         return bool(self._cuts)

@@ -55,7 +55,7 @@ controls: dict[str, ControlSearch] = {
 def search(lab: Laboratory, method: Method, density: float) -> Ticket:
     """Run the search program of `method` in `lab`."""
     if isinstance(method, Invert):  # the one control that changes how the finder searches, not what it finds
-        return search(lab, method.of.model_copy(update={"keep": "worst"}), density)
+        return search(lab, method.of.inverted(), density)
     if isinstance(method, Control):
         return controls[method.name](lab, method, search(lab, method.of, density))
     return searches[method.name](lab, method, density)
