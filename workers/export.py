@@ -33,8 +33,8 @@ MASK = "mask/"
 def export_ticket(store: Store, trial: Trial, start_key: str, mask: Mask, path: Path) -> None:
     """Write a ticket: start weights and buffers under their own names, masks as bool tensors under `mask/<name>`.
 
-    The metadata hold the trial's spec, the model of these weights (narrower than the trial's for a small dense network),
-    the role of every tensor as JSON, and the version of tombola.
+    The metadata hold the trial's spec, the model of these weights, which is narrower than the trial's for a small dense
+    network, the role of every tensor as JSON, and the version of tombola.
 
     Raises:
         ExportError: if the start state is gone and cannot be made again, or the file cannot be written.
