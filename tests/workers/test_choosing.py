@@ -322,7 +322,7 @@ def test_the_worst_are_what_the_best_leave(score: str) -> None:
     family = made("dcgan")
     for ranking, density in itertools.product(RANKINGS, (0.25, 0.5)):
         best, worst = (
-            chosen(family, by(score, keep=keep, scope=Scope(ranking=ranking)), share)
+            chosen(family, by(score, scope=Scope(ranking=ranking)).model_copy(update={"keep": keep}), share)
             for keep, share in ((None, density), ("worst", 1 - density))
         )
         assert all(worst[name].equal(~best[name]) for name in best)
@@ -495,7 +495,7 @@ def test_rounding_by_a_tie_decides_nothing() -> None:
 
 def test_the_worst_channels_are_those_of_the_smallest_scales() -> None:
     family = scaled()
-    criterion = EarlyBird(keep="worst").criterion
+    criterion = EarlyBird().inverted().criterion
     found = choose(family, criterion, 0.5, None, NONE, 0)
     edge = torch.cat([norm(family, layer).abs() for layer in CHANNELS]).sort().values[27]
     for layer, kept in kept_of(found).items():
@@ -572,7 +572,7 @@ def test_a_network_without_norms_has_its_channels_ranked_by_their_filters_if_tha
 
 
 def test_the_worst_filters_are_those_of_the_smallest_norms() -> None:
-    worst = EarlyBird(keep="worst", fallback="filter_norm", scope=Scope(components=("encoder",))).criterion
+    worst = EarlyBird(fallback="filter_norm", scope=Scope(components=("encoder",))).inverted().criterion
     (kept,) = choose(unnormed(), worst, 0.4, None, NONE, 0).kept.values()
     norms = unnormed().prunable()["encoder.0.weight"].detach().flatten(1).norm(dim=1)
     assert kept.nonzero().flatten().tolist() == sorted(norms.topk(2, largest=False).indices.tolist())

@@ -109,3 +109,14 @@ def test_the_narrower_network_is_the_nearest_of_all(spec: ModelSpec, equal: str)
 @every_model
 def test_a_mask_of_half_the_channels_is_matched_by_half_the_width(spec: ModelSpec, equal: str) -> None:
     assert narrowed(spec, IMAGE, BATCH, of_channels(spec), equal).width == spec.width // 2
+
+
+@pytest.mark.parametrize("spec", [VAE(width=4, latent=4), DCGAN(width=4, latent=16), LinearAutoencoder(width=16)])
+def test_of_a_layer_without_channels_no_parameter_is_kept(spec: ModelSpec) -> None:
+    family = build(spec, (1, 32, 32))
+    groups = channel_groups(family.networks)
+    nothing = {group.name: torch.zeros(group.size, dtype=torch.bool) for group in groups}
+    mask = expand(groups, nothing, family.prunable())
+    sizes = {name: parameter.numel() for name, parameter in family.networks.named_parameters()}
+    gone = {part.tensor for group in groups for part in (*group.outputs, *group.inputs, *group.along)}
+    assert cost(spec, (1, 32, 32), 20, mask).parameters == sum(n for name, n in sizes.items() if name not in gone)

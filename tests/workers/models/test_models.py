@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from search_spaces.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
-from workers.models import Family, build, initialise, materialise
+from workers.models import Family, build, draw_weights, initialise, materialise
 from workers.models.backbones import ConvBackbone
 
 
@@ -120,3 +120,16 @@ def test_models_that_share_a_role_start_it_alike() -> None:
     for stage in ("up1", "up2", "up3"):
         name = f"{stage}.conv.weight"
         assert vae["decoder"].get_parameter(name).equal(gan["generator"].get_parameter(name))
+
+
+@pytest.mark.parametrize("norm", [torch.nn.BatchNorm1d, torch.nn.BatchNorm2d])
+def test_every_batch_norm_starts_neutral(norm: type[torch.nn.BatchNorm1d | torch.nn.BatchNorm2d]) -> None:
+    network = torch.nn.Sequential(norm(3))
+    for tensor in network.state_dict().values():
+        tensor.fill_(7)
+    draw_weights(network, lambda name: torch.Generator())
+    assert {tuple(tensor.flatten().tolist()) for tensor in network.state_dict().values()} == {
+        (1, 1, 1),
+        (0, 0, 0),
+        (0,),
+    }
