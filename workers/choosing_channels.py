@@ -12,7 +12,7 @@ from search_spaces.criterion import Criterion
 from workers.chosen import Chosen
 from workers.models import Family
 from workers.pruning import Mask, is_decided, keep_top
-from workers.pruning.channels import ChannelGroup, channel_groups, expand
+from workers.pruning.channels import ChannelGroup, expand, groups_within
 from workers.pruning.selector import Ranking, ranked_together
 from workers.scoping import CriterionError, in_scope
 
@@ -25,11 +25,7 @@ def choose_channels(family: Family, by: Criterion, density: float) -> Chosen:
     """
     assert by.channels is not None
     parameters = in_scope(family, by.scope)
-    groups = [
-        group
-        for group in channel_groups(family.networks)
-        if all(part.tensor in parameters for part in (*group.outputs, *group.inputs))
-    ]
+    groups = groups_within(family.networks, parameters)
     if not groups:
         raise CriterionError("there are no channels to choose from: hidden layers in a chain, inside of the scope")
     scores, scored_by = _channel_scores(family, groups, by)

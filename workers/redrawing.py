@@ -9,7 +9,7 @@ from torch import nn
 
 from workers.models import Family
 from workers.pruning import Mask, erk, random_global, shuffle_filters, shuffle_layers
-from workers.pruning.channels import channel_groups, expand, kept_channels
+from workers.pruning.channels import expand, groups_within, kept_channels
 
 
 def redraw(family: Family, mask: Mask, how: str, noise: torch.Generator) -> Mask:
@@ -24,11 +24,7 @@ def _shuffle_filters(family: Family, mask: Mask, noise: torch.Generator) -> Mask
 
 
 def _random_channels(family: Family, mask: Mask, noise: torch.Generator) -> Mask:
-    groups = [
-        group
-        for group in channel_groups(family.networks)
-        if all(part.tensor in mask for part in (*group.outputs, *group.inputs))
-    ]
+    groups = groups_within(family.networks, mask)
     kept = {
         name: channels[torch.randperm(len(channels), generator=noise)]
         for name, channels in kept_channels(groups, mask).items()

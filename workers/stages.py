@@ -88,7 +88,7 @@ class State:
 class Ticket:
     """A start state and a mask: what a search finds.
 
-    `found` is the state that the mask was found in, trained, if the ticket does not start there. `end` is the epoch
+    `found` is the state that the mask was found in, which the ticket may not start from. `end` is the epoch
     that the ticket is trained to; left out, the trial's last. `steps` are those of its training.
     """
 

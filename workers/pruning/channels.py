@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -64,6 +64,12 @@ def channel_groups(networks: nn.ModuleDict) -> list[ChannelGroup]:
         if not shares and not any(list(layer.children()) for _, layer in layers):
             groups += _groups_of(layers)
     return groups
+
+
+def groups_within(networks: nn.ModuleDict, kernels: Container[str]) -> list[ChannelGroup]:
+    """The groups of which all kernels that make or read them are among `kernels`, by name."""
+    groups = channel_groups(networks)
+    return [g for g in groups if all(part.tensor in kernels for part in (*g.outputs, *g.inputs))]
 
 
 def expand(groups: Iterable[ChannelGroup], kept: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> Mask:
