@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from search_spaces.canonical import canonical_json, digest
+from search_spaces.controls import LRRewinding
 from search_spaces.datasets import AnyDataset
-from search_spaces.methods import AnyMethod, Control, Finder, LRRewinding
+from search_spaces.methods import AnyMethod, Control, Finder
 from search_spaces.models import AnyModel
 from search_spaces.plugins import WithPlugins
 from search_spaces.sparsity import snapped

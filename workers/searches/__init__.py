@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from search_spaces.methods import Control, Invert, Method
+from search_spaces.controls import Invert
+from search_spaces.methods import Control, Method
 from workers.laboratory import Laboratory
 from workers.searches.dense import dense
 from workers.searches.early_bird import early_bird

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.methods import FineTune, LRRewinding
+from search_spaces.controls import FineTune, LRRewinding
 from workers.laboratory import Laboratory
 from workers.stages import Steps, Ticket
 

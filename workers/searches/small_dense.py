@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.methods import SmallDense
+from search_spaces.controls import SmallDense
 from workers.laboratory import Laboratory
 from workers.stages import Slim, Ticket
 
