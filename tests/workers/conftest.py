@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -29,3 +30,12 @@ def inception_weights() -> bytes:
     file = io.BytesIO()
     torch.save({name: tensor * 6**0.5 if ".conv." in name else tensor for name, tensor in state.items()}, file)
     return file.getvalue()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads have nothing to share in networks so small, and would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

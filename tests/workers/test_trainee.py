@@ -1,7 +1,6 @@
 """Lines under channel masks: trained as the smaller network, seen as the whole one."""
 
 import functools
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -33,13 +32,7 @@ RECIPE = Recipe(batch=10, weight_decay=0.1, decay=Decay(epochs=4))
 every_model = pytest.mark.parametrize("model", list(SPECS))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads have nothing to share in networks so small, and would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def bare(model: str, precision: str = "fp32") -> Family:

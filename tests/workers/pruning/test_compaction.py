@@ -1,7 +1,7 @@
 """The compact network against the masked one: the same outputs, and the same training."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -57,13 +57,7 @@ MODELS: dict[str, Callable[[], Family]] = {
 every_model = pytest.mark.parametrize("model", list(MODELS))
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Threads have nothing to share in networks so small, and would only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @functools.cache
