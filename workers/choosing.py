@@ -20,10 +20,19 @@ from workers.training import normalised
 def can_be_scored(family: Family, by: Criterion) -> bool:
     """Whether a network has what a criterion scores."""
     try:
-        choose(family, by, 1.0, None, torch.empty(0, 1, 1, 1, dtype=torch.uint8), seed=0)
+        choose_unseen(family, by, 1.0)
     except CriterionError:
         return False
     return True
+
+
+def choose_unseen(family: Family, by: Criterion, density: float) -> Chosen:
+    """As `choose`, by a criterion that looks at no images.
+
+    Raises:
+        CriterionError: if the network has nothing that could be scored so.
+    """
+    return choose(family, by, density, None, torch.empty(0, 1, 1, 1, dtype=torch.uint8), seed=0)
 
 
 def choose(family: Family, by: Criterion, density: float, within: Mask | None, images: Tensor, seed: int) -> Chosen:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import torch
-
 from workers import device
 from workers.archive import Point
-from workers.choosing import can_be_scored, choose
+from workers.choosing import can_be_scored, choose_unseen
 from workers.journal import Journal
 from workers.leaving import Interrupted
 from workers.models import NORMS, initialise, materialise
@@ -86,8 +84,7 @@ class Trainer:
     def _check(self, stage: Emerge) -> None:
         assert stage.line.origin is not None
         family = self._bench.family_at(stage.line.origin)
-        nothing = torch.empty(0, 1, 1, 1, dtype=torch.uint8)
-        choose(family, stage.by, stage.density, None, nothing, seed=0)
+        choose_unseen(family, stage.by, stage.density)
         if stage.line.steps.l1 and not any(isinstance(module, NORMS) for module in family.networks.modules()):
             raise CriterionError("l1: this network has no batch norms whose scales it could weigh")
 

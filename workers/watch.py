@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from workers.archive import Archive
-from workers.choosing import choose
+from workers.choosing import choose_unseen
 from workers.models import Family
 from workers.pruning import Emergence, Mask
 from workers.stages import Emerge
@@ -51,8 +49,7 @@ class Watch:
         """
         if self.over or epoch != self.epoch + 1:
             return False
-        nothing = torch.empty(0, 1, 1, 1, dtype=torch.uint8)
-        chosen = choose(family, self.stage.by, self.stage.density, None, nothing, seed=0)
+        chosen = choose_unseen(family, self.stage.by, self.stage.density)
         self._archive.commit_glimpse(self.stage.key, epoch, chosen.kept, chosen.decided)
         self._see(chosen.kept, chosen.decided)
         return self.rests
