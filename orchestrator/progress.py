@@ -159,7 +159,7 @@ def label(trial: Trial) -> str:
     if finder is not None and finder is not trial.method:
         method = f"{method}({finder.name})"
     sparsity = f" {trial.sparsity:.4g}" if trial.method.sparse else ""
-    return f"{trial.model.name} {trial.dataset.name} {method}{sparsity} seed {trial.seed.init}/{trial.seed.order}"
+    return f"{trial.model.title} {trial.dataset.name} {method}{sparsity} seed {trial.seed.init}/{trial.seed.order}"
 
 
 def duration(seconds: float) -> str:

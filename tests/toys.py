@@ -114,6 +114,15 @@ TOY_MODELS = {
     "vae": {"name": "vae", "width": 2, "latent": 3},
     "dcgan": {"name": "dcgan", "width": 2, "latent": 3},
 }
+EVERY_MODEL = TOY_MODELS | {
+    "conv_autoencoder": {"name": "conv_autoencoder", "width": 2},
+    "resnet_vae": {"name": "vae", "width": 2, "latent": 3, "backbone": "resnet"},
+    "resnet_dcgan": {"name": "dcgan", "width": 2, "latent": 3, "backbone": "resnet", "ema": 0.9},
+    "sngan": {"name": "sngan", "width": 2, "latent": 3, "ema": 0.5},
+    "wgan": {"name": "wgan", "width": 2, "latent": 3, "critic_steps": 4},
+    "wgan_gp": {"name": "wgan_gp", "width": 2, "latent": 3, "critic_steps": 4},
+}
+"""Every family on every backbone that it ships with, at toy size; critics' steps do not divide those of an epoch."""
 
 
 def toy_sweep(**changes: Any) -> dict[str, Any]:
@@ -141,5 +150,5 @@ def toy_trials(**changes: Any) -> tuple[Trial, ...]:
 def toy_trial(model: str = "linear_autoencoder", **changes: Any) -> Trial:
     """The one trial of a toy sweep of a single sparsity."""
     sparsities = {"sparsities": [0.488]} if "sparsities" not in changes else {}
-    (trial,) = toy_trials(models=[TOY_MODELS[model]], **sparsities, **changes)
+    (trial,) = toy_trials(models=[EVERY_MODEL[model]], **sparsities, **changes)
     return trial

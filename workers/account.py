@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torch import nn
+
 from workers import names
 from workers.archive import Archive
 from workers.costs import Cost, cost
@@ -16,7 +18,7 @@ from workers.program import Outcome, Stretch, stretches, ticket_stretch
 from workers.pruning import Mask
 from workers.pruning.channels import channel_groups, kept_channels
 from workers.rows import identity
-from workers.stages import DENSE, Emerge, Evaluate, Line, MaskKey, Prune, Select, Slim, State
+from workers.stages import DENSE, Emerge, Evaluate, Giver, Line, MaskKey, Prune, Select, Slim, State
 from workers.workbench import Workbench
 
 Row = dict[str, Any]
@@ -62,7 +64,7 @@ class _Course:
         self._of_ticket = ticket
         self._stretches = stretches(lab)
         self._records = {s.state.line.key: list(records(lab.archive, s)) for s in self._stretches}
-        self._costs: dict[tuple[MaskKey, Slim | None], Cost] = {}
+        self._costs: dict[tuple[Giver, MaskKey, Slim | None], Cost] = {}
 
     def history(self) -> Iterator[Row]:
         """What was logged at every epoch, and how far masks that were looked at were from each other."""
@@ -81,9 +83,9 @@ class _Course:
     def search(self) -> Row:
         """What finding the mask took: training all but the ticket itself, and choosing what to keep.
 
-        A network that takes nothing but its size from a ticket needs no search.
+        A network without a mask, which takes its size or its weights from a ticket, needs no search.
         """
-        needed = self._of_ticket is None or self._of_ticket.state.line.slim is None
+        needed = self._of_ticket is None or self._of_ticket.state.line.mask != DENSE
         trained = [self._before_ticket(s) for s in self._stretches] if needed else []
         keys = [stage.key for stage in self._lab.stages.values() if isinstance(stage, Prune | Emerge)] if needed else []
         chosen = [fact for key in keys if (fact := self._lab.archive.pruning(key))]
@@ -106,17 +108,23 @@ class _Course:
         spent: float = sum(getattr(e, what) for e in epochs if stretch.begin < e.number <= stretch.state.epoch)
         return spent
 
-    def _flops(self, stretch: Stretch) -> int:
-        steps = self._lab.card.train // self._lab.trial.recipe.batch
-        return stretch.epochs * steps * self._cost(stretch.state.line).step
+    def _flops(self, stretch: Stretch) -> float:
+        lab = self._maker(stretch.state.line)
+        return stretch.epochs * (lab.card.train // lab.trial.recipe.batch) * self._cost(stretch.state.line).step
 
     def _cost(self, line: Line) -> Cost:
-        known = (line.mask, line.slim)
+        lab = self._maker(line)
+        known = (lab.as_giver, line.mask, line.slim)
         if known not in self._costs:
-            trial, image = self._lab.trial, self._lab.card.image
-            mask = None if line.mask == DENSE else self._lab.mask(line.mask)
-            self._costs[known] = cost(self._lab.spec(line.slim), image, trial.recipe.batch, mask)
+            mask = None if line.mask == DENSE else lab.mask(line.mask)
+            self._costs[known] = cost(lab.spec(line.slim), lab.card.image, lab.trial.recipe.batch, mask)
         return self._costs[known]
+
+    def _maker(self, line: Line) -> Workbench:
+        """Who trains a line: the trial itself, or the one whose ticket it takes."""
+        maker = self._lab.makers[line.key]
+        assert isinstance(maker, Workbench)
+        return maker
 
     def _logged(self, position: int, line: Line, epoch: int, quantity: str, value: float) -> Row:
         ticket = self._of_ticket
@@ -156,7 +164,7 @@ class _Account(_Course):
             "achieved_sparsity": mask.sparsity,
             "prunable": mask.size,
             "kept": mask.kept,
-            "parameters": sum(p.numel() for p in self._family.networks.parameters()),
+            "parameters": sum(p.numel() for p in self._family.parameters()),
             "parameters_kept": own.parameters,
             **self._found_how(),
             **evaluation["metrics"],
@@ -219,13 +227,15 @@ class _Account(_Course):
     def _found_how(self) -> Row:
         """How the mask was found, and what it did to layers and channels."""
         lab, mask = self._lab, self._mask
-        channels = list(kept_channels(channel_groups(self._family.networks), mask).values())
+        networks = nn.ModuleDict({name: self._family.networks[name] for name in self._family.bodies})
+        channels = list(kept_channels(channel_groups(networks), mask).values())
         fact = lab.archive.pruning(self._outcome.ticket.mask) or {}
         emerged = (lab.emergence(stage) for stage in lab.stages.values() if isinstance(stage, Emerge))
         return {
             "scored_by": fact.get("scored_by"),
             "emergence_epoch": next(emerged, None),
             "channel_sparsity": 1 - sum(int(c.sum()) for c in channels) / sum(map(len, channels)) if channels else None,
+            "unmapped": ", ".join(fact["unmapped"]) if "unmapped" in fact else None,
             "layer_collapse": ", ".join(name for name, count in mask.counts.items() if not count),
         }
 

@@ -21,7 +21,7 @@ class Cost:
     norms too.
     """
 
-    step: int
+    step: float
     sparse_step: float
     parameters: int
 
@@ -55,14 +55,14 @@ def narrowed(spec: ModelSpec, image: Image, batch: int, mask: Mask, equal: str) 
 
 
 @lru_cache(maxsize=256)
-def _whole(spec: ModelSpec, image: Image, batch: int) -> tuple[Family, Mapping[str, int]]:
+def _whole(spec: ModelSpec, image: Image, batch: int) -> tuple[Family, Mapping[str, float]]:
     """A model without weights, and the FLOPs of a step of it by kernel."""
     family = build(spec, image)
     return family, step_flops(family, image, batch)
 
 
 def _parameters(family: Family) -> int:
-    return sum(p.numel() for p in family.networks.parameters())
+    return sum(p.numel() for p in family.parameters())
 
 
 def _nearest(size: Callable[[int], float], goal: float, most: int) -> int:

@@ -6,7 +6,7 @@ from search_spaces.errors import TombolaError
 from search_spaces.trial import Evaluation, Trial
 from workers.data.card import DatasetCard
 from workers.feature_spaces import SPACES, Features
-from workers.metrics import METRICS, distance_metrics
+from workers.metrics import AVERAGED, METRICS, distance_metrics
 
 
 class TooFewImagesError(TombolaError):
@@ -51,7 +51,7 @@ def selected_by(trial: Trial) -> str:
     selection, model = trial.evaluation.selection, trial.model
     assert selection is not None
     elsewhere = {*distance_metrics("inception"), *distance_metrics("fashion"), "downstream_accuracy"}
-    own = [name for name in METRICS if name not in elsewhere]
+    own = [name for name in METRICS if name not in elsewhere and not name.startswith(AVERAGED)]
     candidates = (*distance_metrics(trial.evaluation.distances.features), "elbo", *own)
     known = [name for name in candidates if METRICS[name].best and model.family in METRICS[name].of]
     by = selection.by or next(iter(known), None)

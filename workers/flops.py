@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
@@ -54,27 +55,29 @@ class FlopCounter(TorchDispatchMode):
         return func(*args, **kwargs) if outputs is NotImplemented else outputs
 
 
-def step_flops(family: Family, image: tuple[int, int, int], batch: int) -> dict[str, int]:
+def step_flops(family: Family, image: tuple[int, int, int], batch: int) -> dict[str, float]:
     """FLOPs of one training step on `batch` images (channels, height, width), by the prunable kernel they are for.
 
     The step is that of `workers.training`: every loss in turn, each with its backward pass to the parameters of its
-    own phase. What belongs to no prunable kernel is under the key "", which is left out where there is nothing.
-    Neither weights nor work are needed: the family may be on the meta device, and is left as it was.
+    own phase; where losses are not due in every step, it is the mean over a period. What belongs to no prunable kernel,
+    such as what a gradient is differentiated by, is under the key "", which is left out where there is nothing. Neither
+    weights nor work are needed: the family may be on the meta device, and is left as it was.
     """
     with FakeTensorMode(), FlopCounter() as counter:
         double = _without_weights(family)
         meters = {name: _Meter(counter) for name in double.prunable()}
-        for name, meter in meters.items():
-            meter.attach(double.networks.get_submodule(name.removesuffix(".weight")))
+        for name, layer in double.kernels().items():
+            meters[name].attach(layer)
         double.networks.train()
-        for loss in double.losses(torch.empty(batch, *image), torch.Generator()):
-            loss.value.backward(inputs=double.parameters_of(loss.phase))
-    flops = {name: meter.flops for name, meter in meters.items()}
-    rest = counter.total - sum(flops.values())
+        for step in range(double.period):
+            for loss in islice(double.losses(torch.empty(batch, *image), torch.Generator()), double.due(step)):
+                loss.value.backward(inputs=double.parameters_of(loss.phase))
+    flops = {name: meter.flops / double.period for name, meter in meters.items()}
+    rest = counter.total / double.period - sum(flops.values())
     return flops | {"": rest} if rest else flops
 
 
-def sparse_flops(per_kernel: Mapping[str, int], densities: Mapping[str, float]) -> float:
+def sparse_flops(per_kernel: Mapping[str, float], densities: Mapping[str, float]) -> float:
     """What of the FLOPs of `step_flops` is left in theory, if each kernel costs no more than the weights it keeps.
 
     What has no density, such as the FLOPs of no kernel, counts whole.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 AUTOENCODERS, VAES, GANS = ("autoencoder", "vae"), ("vae",), ("gan",)
@@ -30,7 +30,7 @@ class Metric:
         return values.index(min(values) if self.best == "lowest" else max(values))
 
 
-METRICS = {
+_METRICS = {
     "reconstruction_mse": Metric(AUTOENCODERS, "mean squared error of a held-out pixel in [-1, 1]", "lowest"),
     "reconstruction": Metric(
         VAES, "squared error summed over a held-out image, one code drawn for each, mean", "lowest"
@@ -40,9 +40,11 @@ METRICS = {
     "active_units": Metric(
         VAES, "units of the code whose mean varies over held-out images, by more than 0.01 (Burda et al. 2016)"
     ),
-    "discriminator_loss": Metric(GANS, "cross-entropy on held-out images plus that on as many fakes, in nats"),
-    "real_accuracy": Metric(GANS, "fraction of held-out images that the discriminator calls real"),
-    "fake_accuracy": Metric(GANS, "fraction of fakes that the discriminator calls fake"),
+    "discriminator_loss": Metric(
+        GANS, "the discriminator's own loss on held-out images plus that on as many fakes; a cross-entropy is in nats"
+    ),
+    "real_accuracy": Metric(GANS, "fraction of held-out images that the discriminator calls real; critics do not"),
+    "fake_accuracy": Metric(GANS, "fraction of fakes that the discriminator calls fake, likewise"),
     "fid": Metric(
         GENERATORS, "Fréchet distance of fakes from real images in Inception features (Heusel et al. 2017)", "lowest"
     ),
@@ -66,6 +68,16 @@ METRICS = {
         AUTOENCODERS, "fraction of reconstructions that a ResNet-18 trained on the data set classifies right"
     ),
     "downstream_accuracy_real": Metric(AUTOENCODERS, "the same of the held-out images themselves"),
+}
+AVERAGED = "ema_"
+"""Prefix of what is measured on the average of a generator's weights."""
+_DISTANCES = ("fid", "kid", "inception_score", "frechet_distance", "kernel_distance", "precision", "recall")
+
+METRICS = _METRICS | {
+    f"{AVERAGED}{name}": replace(
+        _METRICS[name], of=GANS, says=f"`{name}` of the average of the generator's weights, where the model has `ema`"
+    )
+    for name in _DISTANCES
 }
 """Every metric there is; a model has those of its family, and of what was asked for."""
 

@@ -18,8 +18,8 @@ def redraw(family: Family, mask: Mask, how: str, noise: torch.Generator) -> Mask
 
 
 def _shuffle_filters(family: Family, mask: Mask, noise: torch.Generator) -> Mask:
-    layers = {name: family.networks.get_submodule(name.removesuffix(".weight")) for name in mask}
-    axes = {name: int(isinstance(layer, nn.ConvTranspose2d)) for name, layer in layers.items()}
+    layers = family.kernels()
+    axes = {name: int(isinstance(layers[name], nn.ConvTranspose2d)) for name in mask}
     return shuffle_filters(mask, noise, axes)
 
 

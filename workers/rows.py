@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from search_spaces.canonical import canonical_json, digest
 from search_spaces.methods import Control
+from search_spaces.transfer import Transfer
 from search_spaces.trial import Trial
 from workers import __version__, data, names
 from workers.metrics import METRICS
@@ -38,6 +39,7 @@ TRIALS = _schema(
     ("dataset", TEXT, "name of the data set"),
     ("method", TEXT, "name of the ticket finder or control"),
     ("of", TEXT, "for a control, the finder whose ticket it changes"),
+    ("source", TEXT, "for a ticket that moved, the id of the trial, or of the imported ticket, that it comes from"),
     ("sparsity", REAL, "target: fraction of the prunable weights to remove"),
     ("seed_init", WHOLE, "seed of initialisation and of random controls"),
     ("seed_order", WHOLE, "seed of the order of batches and of latents"),
@@ -54,6 +56,7 @@ TRIALS = _schema(
     ),
     ("channel_sparsity", REAL, "fraction of all hidden channels that the mask removes whole"),
     ("layer_collapse", TEXT, "names of the tensors that the mask empties, with commas between them"),
+    ("unmapped", TEXT, "for a mask that moved, the roles of kernels that stayed dense, with commas between them"),
     ("scored_by", TEXT, "what the kept weights or channels were ranked by; empty where they were not"),
     ("emergence_epoch", WHOLE, "epoch at which an early-bird mask emerged"),
     *((name, REAL, metric.meaning) for name, metric in METRICS.items()),
@@ -140,10 +143,11 @@ def identity(trial: Trial) -> dict[str, Any]:
     """The columns of a trial's row that are known before it runs."""
     return {
         "trial_id": trial.id,
-        "model": trial.model.name,
+        "model": trial.model.title,
         "dataset": trial.dataset.name,
         "method": trial.method.name,
         "of": trial.method.of.name if isinstance(trial.method, Control) else None,
+        "source": trial.finder.source.id if isinstance(trial.finder, Transfer) else None,
         "sparsity": trial.sparsity,
         "seed_init": trial.seed.init,
         "seed_order": trial.seed.order,

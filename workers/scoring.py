@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
+from torch.nn.utils.parametrize import ParametrizationList
 
 from search_spaces.criterion import Criterion
 from workers.models import NORMS, Family
@@ -56,11 +57,12 @@ def _grasp(subject: Subject) -> dict[str, Tensor]:
 
 
 def _synflow(subject: Subject) -> dict[str, Tensor]:
-    family, scores = subject.family, dict[str, Tensor]()
-    for component, network in family.networks.items():
-        inputs = subject.images.shape[1:] if family.bodies[component] == "encode" else (family.latent,)
-        scores |= {f"{component}.{name}": score for name, score in synflow(network, inputs).items()}
-    return {name: scores[name] for name in subject.parameters}
+    family, scores = subject.family, list[Tensor]()
+    for component, body in family.bodies.items():
+        inputs = subject.images.shape[1:] if body == "encode" else (family.latent,)
+        scores += synflow(family.networks[component], inputs).values()
+    by_name = dict(zip(family.kernels(), scores, strict=True))
+    return {name: by_name[name] for name in subject.parameters}
 
 
 scorers: dict[str, Scorer] = {"magnitude": _magnitude, "snip": _snip, "grasp": _grasp, "synflow": _synflow}
@@ -72,6 +74,9 @@ def _by_loss(
     """Scores by each component's own loss, or by the joint one, in training mode: batch norms see the batch."""
     family, parameters = subject.family, subject.parameters
     family.networks.train()
+    for module in family.networks.modules():
+        if isinstance(module, ParametrizationList):
+            module.eval()  # or spectral norm would be another each time that a loss is computed
     if subject.by.loss == "joint":
         return scorer(lambda: _parts(subject, None), parameters)
     scores: dict[str, Tensor] = {}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -26,7 +28,7 @@ class Diverged(ArithmeticError):
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """A finished epoch: its number, counted from 1, and the mean of every logged quantity over its steps."""
+    """A finished epoch: its number, counted from 1, and the mean of every logged quantity over its updates."""
 
     number: int
     means: Mapping[str, float]
@@ -46,13 +48,15 @@ def train(
     """Train on `images` (N, C, H, W), uint8 on the device, from the end of epoch `begin` to that of `end`.
 
     Yields after every epoch, when weights and moments may be read. Masked weights are zero before the first step
-    and after every update. `steps` says in what they depart from the recipe.
+    and after every update. `steps` says in what they depart from the recipe. Steps are counted from epoch 0, so that
+    losses which are not due in every step are due in the same ones wherever training begins.
 
     Raises:
         Diverged: at the end of an epoch in which a loss or weight became NaN or infinite.
     """
-    masks = {phase: _Masking(family, phase, mask) for phase in optimizers}
-    for masking in masks.values():
+    masks = {phase: _Masking(family, family.parameters_of(phase), mask) for phase in optimizers}
+    copies = [p for copy in family.copies for p in family.networks[copy].parameters()]
+    for masking in (*masks.values(), _Masking(family, copies, mask)):
         masking.apply()
     family.networks.train()
     for epoch in range(begin, end):
@@ -60,18 +64,21 @@ def train(
             _set_rates(optimizer, _decayed(recipe.decay, epoch - steps.lag))
         noise = generator(seed, "noise", epoch, images.device)
         sums: dict[str, Tensor] = {}
+        updates: Counter[str] = Counter()
         batches = _batches(len(images), recipe.batch, seed, epoch, images.device)
-        for indices in batches:
-            for loss in family.losses(normalised(images[indices]), noise):
+        for step, indices in enumerate(batches, start=epoch * len(batches)):
+            for loss in islice(family.losses(normalised(images[indices]), noise), family.due(step)):
                 optimizer = optimizers[loss.phase]
                 optimizer.zero_grad()
                 value = loss.value + steps.l1 * _scales(family, loss.phase) if steps.l1 else loss.value
                 value.backward(inputs=masks[loss.phase].parameters)
                 optimizer.step()
                 masks[loss.phase].apply()
+                family.updated(loss.phase)
+                updates.update(loss.parts.keys())
                 for name, part in loss.parts.items():
                     sums[name] = sums.get(name, 0) + part.detach()
-        means = {name: float(total) / len(batches) for name, total in sums.items()}
+        means = {name: float(total) / updates[name] for name, total in sums.items()}
         _check_finite(family, means, epoch + 1)
         yield Epoch(epoch + 1, means)
 
@@ -117,14 +124,14 @@ def normalised(images: Tensor) -> Tensor:
 
 
 class _Masking:
-    """Sets the masked weights of one phase to zero, all in one fused multiply."""
+    """Sets the masked weights among some parameters to zero, all in one fused multiply."""
 
-    def __init__(self, family: Family, phase: str, mask: Mask | None) -> None:
-        self.parameters: Sequence[Tensor] = family.parameters_of(phase)
-        own = set(self.parameters)
-        masked = {n: p for n, p in family.prunable().items() if mask is not None and n in mask and p in own}
+    def __init__(self, family: Family, parameters: Sequence[Tensor], mask: Mask | None) -> None:
+        self.parameters = parameters
+        own, kept = set(parameters), {} if mask is None else family.masked(mask)
+        masked = {name: p for name, p in family.networks.named_parameters() if name in kept and p in own}
         self._weights = [p.detach() for p in masked.values()]
-        self._factors = [torch.empty_like(p).copy_(mask[name]) for name, p in masked.items() if mask is not None]
+        self._factors = [torch.empty_like(p).copy_(kept[name]) for name, p in masked.items()]
 
     def apply(self) -> None:
         if self._weights:

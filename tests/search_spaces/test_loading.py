@@ -37,8 +37,12 @@ def test_a_good_sweep_loads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("[vae]", "[gan]", ": models.0: unknown model 'gan'; known: dcgan,"),
-        ("[vae]", "[{name: vae, with: 3}]", ": models.0: unknown key 'with'; allowed: beta, latent, name, width"),
+        ("[vae]", "[gan]", ": models.0: unknown model 'gan'; known: autoencoder,"),
+        (
+            "[vae]",
+            "[{name: vae, with: 3}]",
+            ": models.0: unknown key 'with'; allowed: backbone, beta, latent, name, width",
+        ),
         ("[vae]", "[{name: vae, width: 0}]", ": models.0.width: input should be greater than 0, but it is 0"),
         ("[vae]", "[{width: 3}]", ": models.0: a model is a name or a mapping with a name; known:"),
         ("[vae]", "[]", ": models: list should have at least 1 item"),

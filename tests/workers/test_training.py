@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.trial import Recipe
-from tests.toys import TOY_MODELS, toy_trial
+from tests.toys import EVERY_MODEL, toy_trial
 from workers import data, training
 from workers.archive import Archive, Point
 from workers.models import Family, build, initialise, materialise
@@ -23,7 +23,7 @@ from workers.stages import AS_THE_RECIPE, Line, State, Steps
 from workers.store import Store, open_store
 from workers.training import Diverged, Epoch, optimizers_of, train
 
-MODELS = list(TOY_MODELS)
+MODELS = list(EVERY_MODEL)
 Tensors = dict[str, Tensor]
 
 
@@ -96,8 +96,10 @@ def test_a_tickets_first_state_is_the_masked_rewind_state(model: str) -> None:
     rewind, _ = trained(model, 0, 1)
     mask = half(model, rewind)
     first, _ = trained(model, 1, 1, rewind, mask)
-    assert_bit_equal({n: t * mask[n] if n in mask else t for n, t in rewind.items()}, first)
-    assert any("running_mean" in name for name in first) or model == "linear_autoencoder"
+    kept = build(toy_trial(model).model, (1, 32, 32)).masked(mask)
+    assert_bit_equal({n: t * kept[n] if n in kept else t for n, t in rewind.items()}, first)
+    assert any("running_mean" in name for name in first) or model.endswith("autoencoder")
+    assert any(name.startswith("average.") for name in kept) == (model in ("sngan", "resnet_dcgan"))
 
 
 def test_masked_weights_have_no_say_in_the_first_step() -> None:
@@ -186,12 +188,49 @@ def test_training_leaves_the_global_generator_alone() -> None:
     assert torch.get_rng_state().equal(state)
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_training_improves_what_is_trained(model: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "quantity"),
+    [
+        ("linear_autoencoder", "reconstruction_mse"),
+        ("vae", "reconstruction"),
+        ("resnet_vae", "reconstruction"),
+        ("dcgan", "discriminator_loss"),
+        ("sngan", "discriminator_loss"),
+    ],
+)
+def test_training_improves_what_is_trained(model: str, quantity: str) -> None:
     _, epochs = trained(model, 0, 8)
-    quantity = {"linear_autoencoder": "reconstruction_mse", "vae": "reconstruction", "dcgan": "discriminator_loss"}
-    values = [epoch.means[quantity[model]] for epoch in epochs]
+    values = [epoch.means[quantity] for epoch in epochs]
     assert values[-1] < 0.9 * values[0]
+
+
+def test_the_generator_is_updated_in_the_same_steps_wherever_training_was_cut() -> None:
+    # six steps an epoch: of twelve the 4th, 8th and 12th are the generator's
+    whole, epochs = trained("wgan", 0, 2)
+    steps = {name: int(t) for name, t in whole.items() if name.endswith("conv.weight.step")}
+    assert {name.split(".")[1]: n for name, n in steps.items()} == {"discriminator": 12, "generator": 3}
+    assert all("generator_loss" in epoch.means for epoch in epochs)
+
+
+@pytest.mark.parametrize("model", ["wgan", "wgan_gp", "sngan", "resnet_dcgan"])
+def test_zeros_stay_zero_under_clipping_penalty_spectral_norm_and_averages(model: str) -> None:
+    start, _ = trained(model, 0, 1)
+    mask = half(model, start)
+    final, _ = trained(model, 1, 4, start, mask)
+    kept = build(toy_trial(model).model, (1, 32, 32)).masked(mask)
+    assert all(not final[name][~where].any() for name, where in kept.items())
+    assert all(final[name][where].any() for name, where in kept.items() if where.any())
+
+
+def test_an_average_follows_its_generator_by_its_decay() -> None:
+    state, _ = trained("sngan", 0, 1)
+    role, expected = "up1.conv.bias", None
+    for epoch in range(6):  # one batch of all images is a step
+        values, _ = trained("sngan", 0, epoch, batch=120)
+        latest = values[f"generator.{role}"]
+        expected = latest if expected is None else 0.5 * expected + 0.5 * latest
+        assert torch.allclose(values[f"average.{role}"], expected, atol=1e-7)
+    assert state.keys() >= {f"average.{role}"}
 
 
 def test_one_adam_step_follows_its_formula() -> None:
@@ -348,7 +387,7 @@ def test_no_penalty_changes_no_bit(model: str) -> None:
     plain, _ = trained(model, 0, 2)
     assert_bit_equal(plain, trained(model, 0, 2, steps=Steps(l1=0.0, lag=0))[0])
     penalised, _ = trained(model, 0, 2, steps=Steps(l1=0.01))
-    assert (model == "linear_autoencoder") == all(tensor.equal(plain[name]) for name, tensor in penalised.items())
+    assert model.endswith("autoencoder") == all(tensor.equal(plain[name]) for name, tensor in penalised.items())
 
 
 def test_a_penalty_makes_scales_smaller() -> None:

@@ -15,6 +15,7 @@ from workers.evaluation.downstream import Judge, downstream_accuracy
 from workers.evaluation.grid import pictures
 from workers.evaluation.reconstruction import active_units, elbo, reconstruction_mse
 from workers.evaluation.samples import Yardstick, distances_of
+from workers.metrics import AVERAGED
 from workers.models.families import GAN, VAE, Autoencoder, Family
 from workers.training import Diverged, normalised
 
@@ -46,6 +47,9 @@ def evaluate(
             metrics |= adversarial(family, images)
         if isinstance(family, VAE | GAN) and yardstick:
             metrics |= distances_of(family, yardstick, evaluation.compared, part, images.device)
+            if isinstance(family, GAN) and family.copies:
+                averaged = distances_of(family.averaged(), yardstick, evaluation.compared, part, images.device)
+                metrics |= {f"{AVERAGED}{name}": value for name, value in averaged.items()}
         if isinstance(family, Autoencoder | VAE) and judge:
             metrics |= downstream_accuracy(family, images, judge)
         for name, value in metrics.items():

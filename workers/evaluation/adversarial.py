@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from workers.evaluation.batches import mean_over
 from workers.models.families import GAN
@@ -11,7 +10,7 @@ from workers.randomness import generator
 
 
 def adversarial(family: GAN, images: Tensor) -> dict[str, float]:
-    """`discriminator_loss`: cross-entropy in nats on real plus on fake images. Accuracies: fraction told right.
+    """`discriminator_loss`: the model's own, on real plus on fake images. Accuracies: fraction told right, if it tells.
 
     Fakes are made from N(0, 1) latents that are the same for every model.
     """
@@ -20,10 +19,9 @@ def adversarial(family: GAN, images: Tensor) -> dict[str, float]:
     def judged(batch: Tensor) -> dict[str, Tensor]:
         real = family.discriminate(batch)
         fake = family.discriminate(family.generate(family.latents(len(batch), noise)))
-        return {
-            "discriminator_loss": F.softplus(-real) + F.softplus(fake),
-            "real_accuracy": real > 0,
-            "fake_accuracy": fake < 0,
-        }
+        measured = {"discriminator_loss": family.on_real(real) + family.on_fakes(fake)}
+        if family.threshold is not None:
+            measured |= {"real_accuracy": real > family.threshold, "fake_accuracy": fake < family.threshold}
+        return measured
 
     return mean_over(images, judged)

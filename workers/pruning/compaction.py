@@ -19,14 +19,14 @@ class Compaction:
 
     `family` may be without weights; only its networks are made smaller, and only if its losses see them through
     their outputs is the result the same. A group that has lost all channels keeps its first one as a placeholder,
-    masked as it is. `mask` is that of the smaller network.
+    masked as it is. `mask` is that of the smaller network; networks that follow a component are cut as it is.
     """
 
     def __init__(self, family: Family, mask: Mask) -> None:
         self._family = family
-        self._dense_mask = mask
+        self._dense_mask = family.masked(mask)
         self._groups = channel_groups(family.networks)
-        self._channels = {name: _or_first(kept) for name, kept in kept_channels(self._groups, mask).items()}
+        self._channels = {name: _or_first(kept) for name, kept in self._kept().items()}
         self._cuts: dict[str, dict[int, Tensor]] = {}
         for tensor, axis, features in self._removals():
             self._cuts.setdefault(tensor, {})[axis] = features.nonzero().flatten()
@@ -35,10 +35,13 @@ class Compaction:
     @property
     def placeholders(self) -> int:
         """Biases and weights of norms that belong to nothing but placeholders."""
-        parameters = {name for name, _ in self._family.networks.named_parameters()}
-        kept = kept_channels(self._groups, self._dense_mask)
+        networks, kept = self._family.networks, self._kept()
+        parameters = {n for n, _ in networks.named_parameters() if n.split(".")[0] in self._family.bodies}
         emptied = (group for group in self._groups if not kept[group.name].any())
         return sum(part.block for group in emptied for part in group.along if part.tensor in parameters)
+
+    def _kept(self) -> dict[str, Tensor]:
+        return kept_channels(self._groups, self._dense_mask)
 
     @property
     def smaller(self) -> bool:
@@ -56,7 +59,7 @@ class Compaction:
             if isinstance(tensors[name], nn.Parameter):
                 smaller = nn.Parameter(smaller, tensors[name].requires_grad)
             setattr(networks.get_submodule(path), inner, smaller)
-        for path in {name.rpartition(".")[0] for name in self._cuts}:
+        for path in {name.partition(".parametrizations.")[0].rpartition(".")[0] for name in self._cuts}:
             _recount(networks.get_submodule(path))
         for group in self._groups:
             for path in group.unflattens:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import activation
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 Loss = Callable[[], Tensor | Iterable[Tensor]]
 """Gives a loss, or its parts one after the other, which sum to it: chunks of a batch, each weighted by its size, need
@@ -106,6 +107,9 @@ def _hessian_product(part: Tensor, weights: list[Tensor], vector: list[Tensor]) 
 def _linear_and_positive(network: nn.Module) -> nn.Module:
     """A copy of `network` in float64 that is linear in its input and in every kernel, and nowhere negative."""
     positive = copy.deepcopy(network).double().eval()
+    for module in list(positive.modules()):
+        if is_parametrized(module, "weight"):
+            remove_parametrizations(module, "weight", leave_parametrized=False)
     for name, module in list(positive.named_modules(remove_duplicate=False)):
         if isinstance(module, _ACTIVATIONS):
             positive.set_submodule(name, nn.Identity())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from search_spaces.models import DCGAN, VAE, ModelSpec
 from search_spaces.trial import Distances, Evaluation
-from tests.toys import TOY_MODELS, toy_trial
+from tests.toys import EVERY_MODEL, toy_trial
 from workers import data
 from workers.evaluation import evaluate
 from workers.evaluation.batches import SIZE, mean_over
@@ -49,7 +49,7 @@ def everything(family: Family) -> dict[str, Tensor]:
     return {name: t.clone() for name, t in {**family.networks.state_dict(), **gradients}.items()}
 
 
-@pytest.mark.parametrize("model", TOY_MODELS)
+@pytest.mark.parametrize("model", EVERY_MODEL)
 def test_evaluation_leaves_no_trace(model: str) -> None:
     family = made(model)
     next(family.networks.children()).eval()  # a mixed state, to be left as it is
@@ -75,7 +75,7 @@ def test_evaluation_uses_running_statistics(model: str) -> None:
     assert before != after
 
 
-@pytest.mark.parametrize("model", TOY_MODELS)
+@pytest.mark.parametrize("model", EVERY_MODEL)
 def test_evaluation_repeats_itself(model: str) -> None:
     family = made(model)
     assert evaluate(family, HELD_OUT, Evaluation()) == evaluate(family, HELD_OUT, Evaluation())

@@ -1,16 +1,18 @@
 """Losses, against computations that share no code with them."""
 
+import copy
+
 import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from search_spaces.models import DCGAN, VAE, LinearAutoencoder
+from search_spaces.models import DCGAN, SNGAN, VAE, WGAN, WGANGP, ModelSpec
 from workers.models import build, families, initialise, materialise
 
 IMAGES = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-def made(spec: LinearAutoencoder | VAE | DCGAN) -> torch.nn.Module:
+def made(spec: ModelSpec) -> families.Family:
     family = build(spec, (1, 32, 32))
     materialise(family, torch.device("cpu"))
     initialise(family, 0, "initial")
@@ -48,6 +50,103 @@ def test_the_discriminators_loss_does_not_reach_the_generator() -> None:
     loss = next(family.losses(IMAGES, torch.Generator().manual_seed(2)))
     loss.value.backward()
     assert all(p.grad is None for p in family.networks["generator"].parameters())
+
+
+def test_the_hinge_losses_are_those_of_miyato_et_al() -> None:
+    family = made(SNGAN(width=4, latent=3))
+    assert isinstance(family, families.GAN)
+    family.networks.eval()  # in which spectral norm does not move
+    losses = {loss.phase: loss.value.item() for loss in family.losses(IMAGES, torch.Generator().manual_seed(2))}
+    fakes = family.generate(torch.randn(5, 3, generator=torch.Generator().manual_seed(2)))
+    real, fake = (family.discriminate(x).double() for x in (IMAGES, fakes))
+    below = torch.minimum(real - 1, torch.zeros(5)).mean() + torch.minimum(-fake - 1, torch.zeros(5)).mean()
+    assert losses["discriminator"] == pytest.approx(-below.item(), rel=1e-5)
+    assert losses["generator"] == pytest.approx(-fake.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("spec", [WGAN(width=4, latent=3), WGANGP(width=4, latent=3)])
+def test_a_critic_tells_means_apart(spec: WGAN | WGANGP) -> None:
+    family = made(spec)
+    assert isinstance(family, families.GAN)
+    family.networks.eval()
+    losses = list(family.losses(IMAGES, torch.Generator().manual_seed(2)))
+    fakes = family.generate(torch.randn(5, 3, generator=torch.Generator().manual_seed(2)))
+    apart = family.discriminate(fakes).mean() - family.discriminate(IMAGES).mean()
+    assert losses[0].parts["discriminator_loss"].item() == pytest.approx(apart.item(), rel=1e-4)
+    assert losses[1].value.item() == pytest.approx(-family.discriminate(fakes).mean().item(), rel=1e-4)
+
+
+def test_the_gradient_penalty_is_that_of_finite_differences() -> None:
+    family = made(WGANGP(width=2, latent=3, penalty=7.0))
+    assert isinstance(family, families.PenalisedWGAN)
+    fakes = torch.zeros_like(IMAGES)
+    (penalty,) = family.penalties(IMAGES, fakes, torch.Generator().manual_seed(3)).values()
+    share = torch.rand(5, 1, 1, 1, generator=torch.Generator().manual_seed(3))
+    critic = copy.deepcopy(family.networks["discriminator"]).double()
+    points, h = (share * IMAGES).double(), 1e-6
+    squares = torch.zeros(5, dtype=torch.float64)
+    with torch.no_grad():
+        for pixel in range(points[0].numel()):
+            step = torch.zeros(points[0].numel(), dtype=torch.float64).index_fill(0, torch.tensor(pixel), h)
+            slope = critic(points + step.view_as(points[0])) - critic(points - step.view_as(points[0]))
+            squares += (slope.flatten() / (2 * h)).square()
+    assert penalty.item() == pytest.approx(7 * (squares.sqrt() - 1).square().mean().item(), rel=1e-4)
+
+
+def test_the_penalty_reaches_every_weight_of_the_critic_and_none_of_the_generator() -> None:
+    family = made(WGANGP(width=4, latent=3))
+    assert isinstance(family, families.PenalisedWGAN)
+    fakes = family.generate(torch.zeros(5, 3)).detach()
+    (penalty,) = family.penalties(IMAGES, fakes, torch.Generator().manual_seed(3)).values()
+    penalty.backward()
+    assert all(p.grad is not None for n, p in family.networks["discriminator"].named_parameters() if "weight" in n)
+    assert all(p.grad is None for p in family.networks["generator"].parameters())
+
+
+def test_the_generator_is_due_after_so_many_steps_of_the_critic() -> None:
+    family = made(WGAN(width=4, latent=3, critic_steps=3))
+    assert [family.due(step) for step in range(7)] == [1, 1, 2, 1, 1, 2, 1]
+    assert [made(SNGAN(width=4)).due(step) for step in range(3)] == [2, 2, 2]
+
+
+def test_an_average_starts_as_its_generator_and_follows_it_with_its_buffers() -> None:
+    family = made(DCGAN(width=4, latent=3, ema=0.75))
+    average, generator = family.networks["average"], family.networks["generator"]
+    assert all(a.equal(g) for a, g in zip(average.state_dict().values(), generator.state_dict().values(), strict=True))
+    before = {name: tensor.clone() for name, tensor in average.state_dict().items()}
+    with torch.no_grad():
+        for tensor in generator.state_dict().values():
+            tensor.add_(4)
+    family.updated("discriminator")
+    assert all(tensor.equal(before[name]) for name, tensor in average.state_dict().items())
+    family.updated("generator")
+    for name, tensor in average.state_dict().items():
+        assert torch.allclose(tensor, before[name] + (1 if tensor.is_floating_point() else 4)), name
+
+
+def test_an_average_is_no_part_of_what_is_trained_or_pruned() -> None:
+    plain, averaged = made(DCGAN(width=4, latent=3)), made(DCGAN(width=4, latent=3, ema=0.9))
+    assert list(averaged.prunable()) == list(plain.prunable())
+    assert len(averaged.parameters()) == len(plain.parameters())
+    assert not any(p.requires_grad for p in averaged.networks["average"].parameters())
+
+
+def test_clipping_holds_every_parameter_of_the_critic() -> None:
+    family = made(WGAN(width=4, latent=3, clip=0.02))
+    family.updated("discriminator")
+    largest = {
+        name: max(float(p.detach().abs().max()) for p in net.parameters()) for name, net in family.networks.items()
+    }
+    assert largest["discriminator"] == pytest.approx(0.02)
+    assert largest["generator"] > 0.02
+
+
+def test_first_singular_vectors_are_drawn_by_role_and_near_those_of_the_kernel() -> None:
+    first, second = (made(SNGAN(width=4, latent=3)).networks["discriminator"] for _ in range(2))
+    states = first.state_dict(), second.state_dict()
+    assert all(states[0][name].equal(states[1][name]) for name in states[0])
+    layer = first.get_submodule("down2.conv").eval()
+    assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, rel=0.05)
 
 
 def test_bf16_runs_the_networks_low_and_the_losses_high() -> None:

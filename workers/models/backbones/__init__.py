@@ -5,7 +5,10 @@ names, and with them the roles, of the stages that they have in common. The stag
 head; it carries the name that a family gives it.
 """
 
+from workers.models.backbones.backbone import Backbone, Norm
 from workers.models.backbones.conv import ConvBackbone
 from workers.models.backbones.mlp import MLPBackbone
+from workers.models.backbones.pooled import PooledBackbone
+from workers.models.backbones.resnet import ResNetBackbone
 
-__all__ = ["ConvBackbone", "MLPBackbone"]
+__all__ = ["Backbone", "ConvBackbone", "MLPBackbone", "Norm", "PooledBackbone", "ResNetBackbone"]

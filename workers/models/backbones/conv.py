@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from search_spaces.errors import TombolaError
-
-
-class ImageSizeError(TombolaError):
-    """Images of a size that a backbone has no stages for."""
+from workers.models.backbones.backbone import Norm
+from workers.models.backbones.sizes import halved
+from workers.models.backbones.stage import stage
 
 
 @dataclass(frozen=True)
@@ -27,27 +25,25 @@ class ConvBackbone:
     stages: int
 
     def __post_init__(self) -> None:
-        _, height, width = self.image
-        if height != width or height % 2**self.stages:
-            raise ImageSizeError(f"images of {height}x{width} cannot be halved {self.stages} times")
+        halved(self.image, self.stages)
 
     @property
     def _innermost(self) -> int:
         """Side of the feature map that the heads see whole."""
-        return self.image[1] >> self.stages
+        return halved(self.image, self.stages)
 
     def _features(self, stage: int) -> int:
         """Channels after `stage` halvings; before the first they are the image's."""
         return self.width << (stage - 1) if stage else self.image[0]
 
-    def encoder(self, head: str, outputs: int, *, norm_head: bool = False) -> nn.Sequential:
+    def encoder(self, head: str, outputs: int, *, norm_head: bool = False, norm: Norm = "batch") -> nn.Sequential:
         """Images (N, C, H, W) to codes (N, outputs); `norm_head` puts a batch norm on the code."""
         stages = OrderedDict[str, nn.Module]()
         for k in range(1, self.stages + 1):
             conv = nn.Conv2d(self._features(k - 1), self._features(k), 4, stride=2, padding=1)
-            stages[f"down{k}"] = _stage(conv, nn.BatchNorm2d(self._features(k)), nn.ReLU(inplace=True))
+            stages[f"down{k}"] = stage(conv, nn.BatchNorm2d(self._features(k)), nn.ReLU(inplace=True), norm=norm)
         conv = nn.Conv2d(self._features(self.stages), outputs, self._innermost)
-        stages[head] = _stage(conv, nn.BatchNorm2d(outputs)) if norm_head else _stage(conv)
+        stages[head] = stage(conv, *([nn.BatchNorm2d(outputs)] if norm_head else []), norm=norm)
         stages["flatten"] = nn.Flatten()
         return nn.Sequential(stages)
 
@@ -55,16 +51,9 @@ class ConvBackbone:
         """Codes (N, inputs) to images (N, C, H, W) in [-1, 1]."""
         stages = OrderedDict[str, nn.Module](unflatten=nn.Unflatten(1, (inputs, 1, 1)))
         conv = nn.ConvTranspose2d(inputs, self._features(self.stages), self._innermost)
-        stages[head] = _stage(conv, nn.BatchNorm2d(self._features(self.stages)), nn.ReLU(inplace=True))
+        stages[head] = stage(conv, nn.BatchNorm2d(self._features(self.stages)), nn.ReLU(inplace=True))
         for k in range(self.stages, 0, -1):
             conv = nn.ConvTranspose2d(self._features(k), self._features(k - 1), 4, stride=2, padding=1)
             inner = (nn.BatchNorm2d(self._features(k - 1)), nn.ReLU(inplace=True))
-            stages[f"up{k}"] = _stage(conv, *inner) if k > 1 else _stage(conv, nn.Tanh())
+            stages[f"up{k}"] = stage(conv, *inner) if k > 1 else stage(conv, nn.Tanh())
         return nn.Sequential(stages)
-
-
-def _stage(conv: nn.Module, *rest: nn.Module) -> nn.Sequential:
-    named = OrderedDict[str, nn.Module](conv=conv)
-    for module in rest:
-        named["norm" if isinstance(module, nn.BatchNorm2d) else "activation"] = module
-    return nn.Sequential(named)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from workers.models.backbones.backbone import Norm
+from workers.models.backbones.stage import stage
+
 
 @dataclass(frozen=True)
 class MLPBackbone:
@@ -16,24 +19,19 @@ class MLPBackbone:
     image: tuple[int, int, int]
     width: int
 
-    def encoder(self, head: str, outputs: int) -> nn.Sequential:
-        """Images (N, C, H, W) to codes (N, outputs)."""
+    def encoder(self, head: str, outputs: int, *, norm_head: bool = False, norm: Norm = "batch") -> nn.Sequential:
+        """Images (N, C, H, W) to codes (N, outputs); `norm_head` puts a batch norm on the code."""
         stages = OrderedDict[str, nn.Module](flatten=nn.Flatten())
-        stages["down1"] = _stage(nn.Linear(math.prod(self.image), self.width), nn.ReLU(inplace=True))
-        stages[head] = _stage(nn.Linear(self.width, outputs))
+        stages["down1"] = stage(nn.Linear(math.prod(self.image), self.width), nn.ReLU(inplace=True), norm=norm)
+        stages[head] = stage(
+            nn.Linear(self.width, outputs), *([nn.BatchNorm1d(outputs)] if norm_head else []), norm=norm
+        )
         return nn.Sequential(stages)
 
     def decoder(self, head: str, inputs: int) -> nn.Sequential:
         """Codes (N, inputs) to images (N, C, H, W) in [-1, 1]."""
         stages = OrderedDict[str, nn.Module]()
-        stages[head] = _stage(nn.Linear(inputs, self.width), nn.ReLU(inplace=True))
-        stages["up1"] = _stage(nn.Linear(self.width, math.prod(self.image)), nn.Tanh())
+        stages[head] = stage(nn.Linear(inputs, self.width), nn.ReLU(inplace=True))
+        stages["up1"] = stage(nn.Linear(self.width, math.prod(self.image)), nn.Tanh())
         stages["unflatten"] = nn.Unflatten(1, self.image)
         return nn.Sequential(stages)
-
-
-def _stage(linear: nn.Linear, *activation: nn.Module) -> nn.Sequential:
-    named = OrderedDict[str, nn.Module](linear=linear)
-    for module in activation:
-        named["activation"] = module
-    return nn.Sequential(named)

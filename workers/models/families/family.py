@@ -5,10 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+_KERNELS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+_ORIGINAL = "parametrizations.weight.original"
+"""Where a layer has its kernel that is normalised on the way, as by spectral norm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +31,19 @@ class Family(ABC):
 
     `phases` names the optimizers and the components that each updates. `bodies` says for every component whether
     it encodes or decodes, which together with the name inside the component is the role of a tensor. `logits` are
-    the components whose outputs are logits.
+    the components whose outputs are logits. `copies` are networks that follow a component and are not trained
+    themselves, by that component's name. After `period` steps all is due again as it was.
     """
 
     phases: ClassVar[Mapping[str, tuple[str, ...]]]
     bodies: ClassVar[Mapping[str, str]]
     logits: ClassVar[tuple[str, ...]] = ()
+    copies: Mapping[str, str] = MappingProxyType({})
+    period: int = 1
 
     def __init__(self, networks: Mapping[str, nn.Module], latent: int, precision: str) -> None:
-        assert set(networks) == set(self.bodies), f"{set(networks)} are not the components {set(self.bodies)}"
+        components = {*self.bodies, *self.copies}
+        assert set(networks) == components, f"{set(networks)} are not the components {components}"
         self.networks = nn.ModuleDict(networks)
         self.latent = latent
         self.precision = precision
@@ -45,13 +55,20 @@ class Family(ABC):
         It is resumed after each update, so that a later loss sees the weights that an earlier one changed.
         """
 
+    def due(self, step: int) -> int:
+        """How many of the losses are updates in a step, by its number since epoch 0."""
+        return len(self.phases)
+
+    def updated(self, phase: str) -> None:  # noqa: B027 - there is nothing else in most families
+        """What else an update of a phase changes; masked weights are zero before, and have to be afterwards."""
+
     def joint_loss(self, images: Tensor, noise: torch.Generator) -> Tensor:
         """The sum of all losses, of which each component may have a gradient."""
         return torch.stack([loss.value for loss in self.losses(images, noise)]).sum()
 
-    def run(self, component: str, inputs: Tensor) -> Tensor:
-        """The output of one component in fp32, computed under autocast where the precision is bf16."""
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+    def run(self, component: str, inputs: Tensor, precision: str | None = None) -> Tensor:
+        """The output of one component in fp32, computed under autocast where the precision, if none its own, is bf16."""
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=(precision or self.precision) == "bf16"):
             outputs: Tensor = self.networks[component](inputs)
         return outputs.float()
 
@@ -62,16 +79,39 @@ class Family(ABC):
     def role(self, name: str) -> str:
         """The role of the tensor `name`, the same in every model whose backbone has that stage."""
         component, inner = name.split(".", 1)
-        return f"{self.bodies[component]}.{inner}"
+        return f"{self.bodies[self.copies.get(component, component)]}.{inner.replace(_ORIGINAL, 'weight')}"
+
+    def kernels(self) -> dict[str, nn.Module]:
+        """The convolutions, transposed convolutions and linear layers, by the name of the kernel that is trained."""
+        layers = (
+            (f"{component}.{path}" if path else component, module)
+            for component in self.bodies
+            for path, module in self.networks[component].named_modules()
+        )
+        return {
+            f"{path}.{_ORIGINAL}" if is_parametrized(layer, "weight") else f"{path}.weight": layer
+            for path, layer in layers
+            if isinstance(layer, _KERNELS)
+        }
 
     def prunable(self) -> dict[str, Tensor]:
         """The kernels of convolutions, transposed convolutions and linear layers, by name, in parameter order."""
-        kernels = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-        return {
-            f"{name}.weight": module.weight
-            for name, module in self.networks.named_modules()
-            if isinstance(module, kernels)
+        parameters = dict(self.networks.named_parameters())
+        return {name: parameters[name] for name in self.kernels()}
+
+    def masked(self, mask: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All tensors that a mask is for: its own, and those of networks that follow a component."""
+        follow = {
+            f"{copy}.{name.removeprefix(f'{component}.')}": kept
+            for copy, component in self.copies.items()
+            for name, kept in mask.items()
+            if name.startswith(f"{component}.")
         }
+        return {**mask, **follow}
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All parameters that are trained."""
+        return [p for phase in self.phases for p in self.parameters_of(phase)]
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
         return [p for component in self.phases[phase] for p in self.networks[component].parameters()]

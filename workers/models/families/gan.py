@@ -2,48 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workers.models.families.family import Family, Loss
 
+AVERAGE = "average"
+"""The network that holds the average of a generator's weights."""
+
 
 class GAN(Family):
-    """One update of the discriminator, then one of the generator on the same fakes."""
+    """One update of the discriminator, then one of the generator on the same fakes.
+
+    With `ema` an average of the generator follows it: after each of its updates, weights w and buffers alike become
+    ema * average + (1 - ema) * w (Yazici et al. 2019). What the two losses are of a discriminator's outputs is said by
+    `on_real`, `on_fakes` and `of_generator`. An image counts as real where the output is above `threshold`, if there
+    is one.
+    """
 
     phases: ClassVar = {"discriminator": ("discriminator",), "generator": ("generator",)}
     bodies: ClassVar = {"discriminator": "encode", "generator": "decode"}
-    logits: ClassVar = ("discriminator",)
+    logits: ClassVar[tuple[str, ...]] = ("discriminator",)
+    threshold: ClassVar[float | None] = 0.0
+
+    def __init__(
+        self, networks: Mapping[str, nn.Module], latent: int, precision: str, ema: float | None = None
+    ) -> None:
+        self.ema = ema
+        if ema is not None:
+            self.copies = {AVERAGE: "generator"}
+            networks = {**networks, AVERAGE: copy.deepcopy(networks["generator"]).requires_grad_(False)}
+        super().__init__(networks, latent, precision)
 
     def losses(self, images: Tensor, noise: torch.Generator) -> Iterator[Loss]:
         fakes = self.generate(self.latents(len(images), noise))
         loss = self.discriminator_loss(images, fakes.detach())
-        yield Loss("discriminator", loss, {"discriminator_loss": loss})
-        loss = _cross_entropy(self.discriminate(fakes), real=True)
+        penalties = self.penalties(images, fakes.detach(), noise)
+        total = torch.stack([loss, *penalties.values()]).sum() if penalties else loss
+        yield Loss("discriminator", total, {"discriminator_loss": loss, **penalties})
+        loss = self.of_generator(self.discriminate(fakes)).mean()
         yield Loss("generator", loss, {"generator_loss": loss})
 
     def joint_loss(self, images: Tensor, noise: torch.Generator) -> Tensor:
         """L_D + L_G on the same fakes, through which the generator has gradients of both."""
         fakes = self.generate(self.latents(len(images), noise))
-        return self.discriminator_loss(images, fakes) + _cross_entropy(self.discriminate(fakes), real=True)
+        losses = [self.discriminator_loss(images, fakes), self.of_generator(self.discriminate(fakes)).mean()]
+        return torch.stack([*losses, *self.penalties(images, fakes, noise).values()]).sum()
 
     def discriminator_loss(self, images: Tensor, fakes: Tensor) -> Tensor:
-        """Binary cross-entropy on real images plus that on fakes, each averaged over its images, in nats."""
-        real = _cross_entropy(self.discriminate(images), real=True)
-        return real + _cross_entropy(self.discriminate(fakes), real=False)
+        """The loss on real images plus that on fakes, each averaged over its images."""
+        return self.on_real(self.discriminate(images)).mean() + self.on_fakes(self.discriminate(fakes)).mean()
+
+    def penalties(self, images: Tensor, fakes: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
+        """What else the discriminator is to keep small, by what it is logged as."""
+        return {}
+
+    def on_real(self, outputs: Tensor) -> Tensor:
+        """The discriminator's loss on each real image: -log sigmoid(l), in nats."""
+        return F.binary_cross_entropy_with_logits(outputs, torch.ones_like(outputs), reduction="none")
+
+    def on_fakes(self, outputs: Tensor) -> Tensor:
+        """The discriminator's loss on each fake: -log(1 - sigmoid(l)), in nats."""
+        return F.binary_cross_entropy_with_logits(outputs, torch.zeros_like(outputs), reduction="none")
+
+    def of_generator(self, outputs: Tensor) -> Tensor:
+        """The generator's loss on each fake, by the discriminator's output: -log sigmoid(l), in nats."""
+        return self.on_real(outputs)
+
+    def updated(self, phase: str) -> None:
+        if phase == "generator" and self.ema is not None:
+            tensors = [list(self.networks[name].state_dict().values()) for name in (AVERAGE, "generator")]
+            averages, weights = ([t for t in of if t.is_floating_point()] for of in tensors)
+            torch._foreach_lerp_(averages, weights, 1 - self.ema)
+            for count, latest in zip(*tensors, strict=True):
+                if not count.is_floating_point():
+                    count.copy_(latest)
+
+    def averaged(self) -> GAN:
+        """The same model with the average of its generator for a generator."""
+        other = copy.copy(self)
+        other.networks = nn.ModuleDict({**self.networks, "generator": self.networks[AVERAGE]})
+        return other
 
     def discriminate(self, images: Tensor) -> Tensor:
-        """Logits (N,) that an image is real."""
+        """One number for each image (N,), the higher the more real; a logit, where the loss takes it for one."""
         return self.run("discriminator", images).flatten()
 
     def generate(self, latents: Tensor) -> Tensor:
         return self.run("generator", latents)
-
-
-def _cross_entropy(logits: Tensor, *, real: bool) -> Tensor:
-    # -log sigmoid(l) = softplus(-l) for a real image, -log(1 - sigmoid(l)) = softplus(l) for a fake
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))

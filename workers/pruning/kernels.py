@@ -1,0 +1,67 @@
+"""Kernels: the tensors that make channels of others, plain or under spectral norm."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+from torch import nn
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.parametrize import is_parametrized
+
+from workers.pruning.groups import Slice
+
+_LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The kernel of a layer: its tensor, and the axes along which that holds what is made and what is read.
+
+    `makes` and `reads` are so many features, each read one with `places` weights for every one that is made. `along`
+    are other tensors with an entry for each that is made, `vector` one with `places` for each that is read, if any.
+    """
+
+    tensor: str
+    axis: int
+    makes: int
+    reads: int
+    places: int
+    along: tuple[Slice, ...]
+    vector: str | None
+    flat: bool
+
+    @classmethod
+    def of(cls, name: str, layer: nn.Module) -> Self | None:
+        """The kernel of a layer; None if it has none that is understood, as one in groups or computed by a hook."""
+        normed = _has_spectral_norm(layer)
+        kind = type(layer).__bases__[0] if normed else type(layer)
+        if kind not in _LAYERS or getattr(layer, "groups", 1) != 1:
+            return None
+        own = "parametrizations.weight.original" if normed else "weight"
+        parameters = dict(layer.named_parameters())
+        if own not in parameters:
+            return None
+        shape, axis = parameters[own].shape, int(kind is nn.ConvTranspose2d)
+        along = [f"{name}.bias"] if "bias" in parameters else []
+        along += [f"{name}.parametrizations.weight.0._u"] if normed else []
+        return cls(
+            f"{name}.{own}",
+            axis,
+            shape[axis],
+            shape[1 - axis],
+            math.prod(shape[2:]),
+            tuple(Slice(tensor, 0, 1) for tensor in along),
+            f"{name}.parametrizations.weight.0._v" if normed else None,
+            kind is nn.Linear,
+        )
+
+
+def _has_spectral_norm(layer: nn.Module) -> bool:
+    """Whether that is all that is done to a layer's weight, and nothing to its other tensors."""
+    if not is_parametrized(layer, "weight"):
+        return False
+    lists = layer.parametrizations
+    assert isinstance(lists, nn.ModuleDict)
+    return list(lists) == ["weight"] and [type(each) for each in lists["weight"].children()] == [_SpectralNorm]
