@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
-import pandas as pd
 import typer
 from rich.table import Table
 
@@ -24,17 +24,23 @@ from orchestrator.explain import explain as explain_trial
 from orchestrator.explain import find_trial, short
 from orchestrator.inventory import take_inventory
 from orchestrator.plan import Plan, make_plan
+from orchestrator.price import TFLOPS
 from orchestrator.progress import duration, label
-from orchestrator.results import ResultsError, rows_of, rows_of_id
+from orchestrator.results import ResultsError, matching, rows_of, rows_of_id
 from orchestrator.results import mask as read_mask
 from orchestrator.running import INTERRUPTED, Ran, run_missing
+from orchestrator.sources import frozen, resolved
 from orchestrator.tables import facts_table, trials_table
 from orchestrator.terminal import say, show_warnings, wide
 from search_spaces import SweepError, load_sweep
+from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import TombolaError
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
+from workers import data
 from workers.choices import Choices
+from workers.data import DatasetCard
+from workers.metrics import METRICS
 from workers.presence import running
 from workers.store import Store, open_store
 
@@ -73,12 +79,15 @@ def plan(
     sweep_file: SweepFile,
     store: StoreURI = DEFAULT_STORE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    tflops: Annotated[
+        float, typer.Option(min=0.001, metavar="TFLOP/S", help="What a GPU is assumed to do, for its hours.")
+    ] = TFLOPS,
     download: Download = False,
 ) -> None:
-    """Say what a sweep would train, share, keep and cost, without training."""
+    """Say what a sweep would train, share, keep and cost, without training, and without data of known sizes."""
     place = open_store(store)
-    asked = _asked(sweep_file, place, download)
-    figures = estimate(_planned(asked), place, InProcess())
+    asked = _asked(sweep_file, place, download, planning=True)
+    figures = estimate(_planned(asked, data.card_or_nominal), place, InProcess(), tflops)
     if as_json:
         print(json.dumps(asdict(figures), indent=2))
     else:
@@ -163,7 +172,7 @@ def results(
     place = open_store(store)
     rows = rows_of(place, _asked(sweep_file, place).trials)
     if where is not None:
-        rows = _chosen(rows, where)
+        rows = matching(rows, where, "--where")
     if csv:
         print(rows.to_csv(index=False), end="")
     else:
@@ -191,21 +200,40 @@ def export(
     trial_id: TrialID,
     file: Annotated[Path, typer.Argument(help="The safetensors file to write.", show_default=False)],
     store: StoreURI = DEFAULT_STORE,
+    trained: Annotated[bool, typer.Option("--trained", help="Write the weights it was trained to.")] = False,
 ) -> None:
-    """Write a trial's ticket, start weights and mask, to a file for plain PyTorch."""
+    """Write a trial's ticket, weights and mask, to a file for plain PyTorch."""
     place = open_store(store)
-    trial, _ = find_trial(trial_id, place)
     rows = rows_of_id(place, trial_id)
-    standing = "missing" if rows.empty else str(rows["status"].iloc[0])
-    rows = rows[rows["status"] == "done"]
-    if rows.empty:
+    done = rows[rows["status"] == "done"]
+    if done.empty:
+        find_trial(trial_id, place)
+        standing = "missing" if rows.empty else str(rows["status"].iloc[0])
         raise ResultsError(f"trial {trial_id} has no ticket to export: it is {standing}")
-    # Imported here because this is the only command that touches weights.
+    # Imported here because it loads torch, which few commands need.
     from workers.export import export_ticket
 
-    mask = read_mask(place.uri, trial_id)
-    export_ticket(place, trial, rows["start_key"].iloc[0], mask, file)
+    row = done.sort_values("finished").iloc[-1]
+    trial, mask = Trial.model_validate_json(row["spec"]), read_mask(place.uri, trial_id)
+    if trained:
+        metrics = {str(name): float(value) for name, value in row[list(METRICS)].dropna().items()}
+        export_ticket(place, trial, row["final_key"], mask, file, metrics)
+    else:
+        export_ticket(place, trial, row["start_key"], mask, file)
     say(f"{file}: {label(trial)}, {mask.kept:,} of {mask.size:,} weights kept")
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="A ticket, as `tombola export` writes it.", show_default=False)],
+    store: StoreURI = DEFAULT_STORE,
+) -> None:
+    """Bring a ticket from a file into a store, as a source of tickets that move to other models."""
+    # Imported here because it loads torch, which few commands need.
+    from workers.importing import import_ticket
+
+    name = import_ticket(open_store(store), file)
+    say(f"imported {file} as {name}; name it in a sweep as source: {{ticket: {name}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,19 +246,20 @@ class Asked:
     choices: Choices
 
 
-def _asked(sweep_file: Path, store: Store, download: bool = False) -> Asked:
-    sweep, choices = load_sweep(sweep_file), Choices(store)
+def _asked(sweep_file: Path, store: Store, download: bool = False, *, planning: bool = False) -> Asked:
+    sweep, choices = load_sweep(sweep_file), Choices(store, planning=planning)
     try:
         if download:
             fetch_missing(sweep)
-        return Asked(sweep_file, sweep, choices.settle(sweep.trials()), choices)
+        sweep = frozen(sweep, store)
+        return Asked(sweep_file, sweep, choices.settle(resolved(sweep.trials(), store)), choices)
     except TombolaError as error:
         raise SweepError(f"{sweep_file}: {error}") from error
 
 
-def _planned(asked: Asked) -> Plan:
+def _planned(asked: Asked, card_of: Callable[[DatasetSpec], DatasetCard] = data.card) -> Plan:
     try:
-        return make_plan(asked.trials)
+        return make_plan(asked.trials, card_of)
     except TombolaError as error:
         raise SweepError(f"{asked.file}: {error}") from error
 
@@ -298,9 +327,11 @@ def _plan_facts(asked: Asked, figures: Estimate) -> dict[str, str]:
         "epochs, every trial alone": f"{figures.epochs_alone:,}",
         "epochs, one chain logging its levels": f"{figures.epochs_chained:,}",
         "epochs, shared": _span(figures.least_epochs, figures.epochs),
-        "held by the store": f"{figures.stages_held:,} stages; {figures.epochs_missing:,} epochs are missing",
+        "held by the store": _held(figures),
         "critical path": f"{figures.critical_path_epochs:,} epochs, {_here(figures.critical_path_hours)}",
-        "estimated time": f"{_here(figures.hours)} to train what is missing, one trial at a time",
+        "what is missing, one trial at a time": _here(figures.hours),
+        "operations, every trial alone": _operations(figures.flops_alone, figures.gpu_hours_alone, figures.tflops),
+        "operations, shared": _operations(figures.flops, figures.gpu_hours, figures.tflops),
         "kept in the store": f"{figures.bytes_kept / 1e6:,.1f} MB of states and masks",
     }
 
@@ -319,7 +350,20 @@ def _span(least: int, most: int) -> str:
     return f"{most:,}" if least == most else f"{least:,} to {most:,}, by when masks emerge"
 
 
-def _here(hours: float) -> str:
+def _held(figures: Estimate) -> str:
+    if figures.data_missing:
+        names = ", ".join(figures.data_missing)
+        return f"not known, for data is missing here and planned by its nominal size: {names}"
+    return f"{figures.stages_held:,} stages; {figures.epochs_missing:,} epochs are missing"
+
+
+def _operations(flops: float, hours: float, tflops: float) -> str:
+    return f"at most {flops:.3g} FLOPs of training, {hours:,.2f} GPU-hours at an assumed {tflops:g} TFLOP/s"
+
+
+def _here(hours: float | None) -> str:
+    if hours is None:
+        return "not measured: this machine has no GPU"
     return f"{hours:.2f} hours here ({duration(3600 * hours)})"
 
 
@@ -330,14 +374,3 @@ def _summary(sweep: Sweep, stands: sweeps.Standing) -> str:
         f"{sweep.name}: {stands.done} done, {stands.running} running, {stands.failed} failed, "
         f"{stands.diverged} diverged, {no_ticket}{idle} missing"
     )
-
-
-def _chosen(rows: pd.DataFrame, where: str) -> pd.DataFrame:
-    try:
-        chosen = rows.query(where)
-        if not isinstance(chosen, pd.DataFrame):
-            raise TypeError("is no condition")
-        return chosen
-    except Exception as error:
-        problem = f"--where {where!r}: {(str(error) or type(error).__name__).splitlines()[0]}"
-        raise ResultsError(f"{problem}; it takes a condition on columns, like 'sparsity > 0.5'") from error

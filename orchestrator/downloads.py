@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from search_spaces.datasets import FashionMNIST
 from search_spaces.sweep import Sweep
+from search_spaces.transfer import Transfer
 from workers import data, weights
 from workers.data import DataError
 from workers.data.download import download
@@ -16,8 +17,11 @@ def fetch_missing(sweep: Sweep) -> None:
         DataError: if a data set cannot be had.
         WeightsError: if weights cannot be had.
     """
-    features = {trial.evaluation.distances.features for trial in sweep.trials()}
-    for dataset in (*sweep.datasets, *([FashionMNIST()] if "fashion" in features else [])):
+    trials = sweep.trials()
+    features = {trial.evaluation.distances.features for trial in trials}
+    finders = (trial.finder for trial in trials)
+    sources = {f.source.trial.dataset for f in finders if isinstance(f, Transfer) and f.source.trial}
+    for dataset in {*sweep.datasets, *sources, *([FashionMNIST()] if "fashion" in features else [])}:
         try:
             data.card(dataset)
         except DataError:

@@ -8,6 +8,7 @@ from orchestrator.inventory import take_inventory
 from orchestrator.plan import make_plan
 from orchestrator.progress import label
 from orchestrator.results import ResultsError
+from orchestrator.sources import resolved
 from orchestrator.sweeps import recorded
 from search_spaces.trial import Trial
 from workers import data, names
@@ -15,7 +16,21 @@ from workers.choices import Choices
 from workers.data import DataError
 from workers.ledger import Ledger
 from workers.objects import Objects
-from workers.stages import Emerge, Evaluate, Features, Fit, Initial, Line, Prune, Redraw, Select, Stage, Train
+from workers.stages import (
+    Emerge,
+    Evaluate,
+    Features,
+    Fit,
+    Graft,
+    Initial,
+    Line,
+    Move,
+    Prune,
+    Redraw,
+    Select,
+    Stage,
+    Train,
+)
 from workers.store import Store
 
 
@@ -47,7 +62,7 @@ def find_trial(trial_id: str, store: Store) -> tuple[Trial, list[Trial]]:
     """
     sweeps = recorded(store)
     choices = Choices(store)
-    known = {trial.id: trial for sweep in sweeps for trial in choices.settle(sweep.trials())}
+    known = {trial.id: trial for sweep in sweeps for trial in choices.settle(resolved(sweep.trials(), store))}
     if trial_id not in known:
         raise ResultsError(
             f"no trial {trial_id!r} in store {store.uri}: it knows {len(known)} trials of {len(sweeps)} sweeps; "
@@ -106,6 +121,10 @@ def describe(stage: Stage, begin: int) -> str:
             )
         case Redraw(_, mask, how):
             return f"redraw mask {short(mask)} by {how}"
+        case Move(_, mask, giver, bodies):
+            return f"move mask {short(mask)} of {giver.model.title}: {', '.join(bodies)}"
+        case Graft(_, source, onto, giver, bodies):
+            return f"graft {short(source.key)} of {giver.model.title} onto {short(onto.key)}: {', '.join(bodies)}"
         case Fit(_, network, dataset):
             return f"train classifier {network} on {dataset.name}"
         case Features(_, distances, part, samples):

@@ -10,7 +10,7 @@ from orchestrator.plan import Plan
 from workers import names
 from workers.objects import Objects
 from workers.points import FULL, Held, Segment, missing_segments
-from workers.stages import Emerge, Evaluate, Initial, Line, Stage, Train
+from workers.stages import Emerge, Evaluate, Graft, Initial, Line, Stage, Train
 from workers.store import Store
 
 
@@ -47,8 +47,8 @@ class _Stock:
 
     def holds(self, stage: Stage) -> bool:
         match stage:
-            case Initial():
-                return self._states(stage.line).has(0, FULL)
+            case Initial() | Graft():
+                return self._states(stage.line).has(stage.line.begins, FULL)
             case Train():
                 kept = self._plan.points[stage.line.key][stage.to]
                 return self._states(stage.line).has(stage.to, kept) or self._is_passed(stage.line, stage.to)

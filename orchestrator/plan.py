@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from search_spaces.canonical import canonical_json
+from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data
+from workers.data import DatasetCard
 from workers.laboratory import Recorder
 from workers.points import FULL, Points, Wanted
 from workers.program import run_program
-from workers.stages import Emerge, Initial, Line, Prune, Redraw, Stage, Train
+from workers.stages import Emerge, Graft, Initial, Line, Move, Prune, Redraw, Stage, Train
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,15 @@ class End:
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial and the stages its program is made of, by key, in order."""
+    """A trial and the stages its program is made of, by key, in order.
+
+    `makers` says by whose model, data and recipe a stage is made, or a line trained, by its key: the trial's own, or
+    those of one whose ticket it takes.
+    """
 
     trial: Trial
     stages: Mapping[str, Stage]
+    makers: Mapping[str, Trial]
 
     @cached_property
     def ends(self) -> dict[str, End]:
@@ -137,10 +144,16 @@ class Plan:
         """The least distinct epochs there can be."""
         return sum(end.least_epochs for end in self.ends.values())
 
-    def line_seconds(self, seconds: Mapping[str, float]) -> dict[str, float]:
-        """Seconds an epoch takes of every line that the trials in `seconds`, given there by their ids, train."""
-        chosen = [planned for planned in self.trials if planned.trial.id in seconds]
-        return {line: seconds[planned.trial.id] for planned in chosen for line in planned.ends}
+    @cached_property
+    def makers(self) -> dict[str, Trial]:
+        """By whose model, data and recipe each line is trained, by its key."""
+        return {line: planned.makers[line] for planned in self.trials for line in planned.ends}
+
+    @property
+    def models(self) -> list[Trial]:
+        """A trial for everything that is trained, such as trials that only others take tickets from."""
+        trials = (trial for planned in self.trials for trial in (planned.trial, *planned.makers.values()))
+        return list({trial.id: trial for trial in trials}.values())
 
     def critical_path(self, weights: Mapping[str, float] | None = None) -> float:
         """The longest chain of epochs that have to wait for each other, each weighing 1 or as its line says."""
@@ -154,52 +167,56 @@ class Plan:
         return max(finish.values(), default=0.0)
 
 
-def make_plan(trials: Sequence[Trial]) -> Plan:
-    """Dry-run the searches of `trials`.
+def make_plan(trials: Sequence[Trial], card_of: Callable[[DatasetSpec], DatasetCard] = data.card) -> Plan:
+    """Dry-run the searches of `trials` on data sets whose cards `card_of` gives.
 
     Raises:
         TooFewImagesError: if a trial asks for more images than its data set has.
         DataError: if a data set is missing.
     """
-    return Plan(_recorded(trial) for trial in trials)
+    return Plan(_recorded(trial, card_of) for trial in trials)
 
 
-def _recorded(trial: Trial) -> PlannedTrial:
-    recorder = Recorder(trial, data.card(trial.dataset))
+def _recorded(trial: Trial, card_of: Callable[[DatasetSpec], DatasetCard]) -> PlannedTrial:
+    recorder = Recorder(trial, card_of(trial.dataset), card_of)
     run_program(recorder, trial)
-    return PlannedTrial(trial, recorder.stages)
+    return PlannedTrial(trial, recorder.stages, {key: maker.trial for key, maker in recorder.makers.items()})
 
 
 def kept_bytes(plan: Plan, sizes: Mapping[str, tuple[int, int, int]]) -> int:
     """Bytes of states and masks that the store holds once `plan` is done, rows and pictures not counted.
 
-    `sizes` gives for every trial the bytes of a full state, those of its weights, and its prunable weights. Masks are
-    counted at the entropy of independent draws, which their encoding stays close to.
+    `sizes` gives for every trial of `plan.models` the bytes of a full state, those of its weights, and its prunable
+    weights. Masks are counted at the entropy of independent draws, which their encoding stays close to.
     """
     total = 0.0
     counted: set[str] = set()
     for planned in plan.trials:
-        full, weights, prunable = sizes[planned.trial.id]
         for key, stage in planned.stages.items():
             if key in counted:
                 continue
             counted.add(key)
+            full, weights, prunable = sizes[planned.makers[key].id]
             match stage:
                 case Initial():
                     total += weights
                 case Train():
                     total += full if plan.points[stage.line.key][stage.to] == FULL else weights
+                case Graft():
+                    total += full
                 case Emerge():
                     total += full + prunable * _entropy(stage.density) / 8
                 case Prune():
                     total += prunable * _entropy(stage.density) / 8
-                case Redraw():
+                case Redraw() | Move():
                     total += prunable * _entropy(_density(plan, stage)) / 8
     return round(total)
 
 
-def _density(plan: Plan, stage: Redraw) -> float:
+def _density(plan: Plan, stage: Redraw | Move) -> float:
     source = plan.stages.get(stage.mask)
+    if isinstance(source, Redraw | Move):
+        return _density(plan, source)
     return source.density if isinstance(source, Prune | Emerge) else 1.0
 
 

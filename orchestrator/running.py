@@ -43,8 +43,10 @@ def run_missing(
     work = Work(plan, {trial.id for trial in stands.missing}, take_inventory(plan, store))
     ordered = [planned.trial for planned in work.trials]
     budget = Budget(limits, {trial.id: trial for trial in ordered})
-    profiles = executor.profiles(ordered, store)
-    seconds = plan.line_seconds({trial_id: profile.epoch_seconds for trial_id, profile in profiles.items()})
+    makers = {line: planned.makers[line] for planned in work.trials for line in planned.ends}
+    measured = {trial.id: trial for trial in (*ordered, *makers.values())}
+    profiles = executor.profiles(list(measured.values()), store)
+    seconds = {line: profiles[maker.id].epoch_seconds for line, maker in makers.items()}
     with sweeps.only_driver(sweep, store):
         sweeps.record(sweep, store)
         sweeps.clear_rows(ordered, store)

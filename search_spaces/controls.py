@@ -80,6 +80,11 @@ class Invert(Control):
 
     name: Literal["invert"] = "invert"
 
+    @field_validator("of", mode="after")
+    @classmethod
+    def _of_a_search(cls, of: Finder) -> Finder:
+        return _searching(of)
+
 
 @methods.register
 class SmallDense(Control):
@@ -99,7 +104,13 @@ class Unrewound(Control):
             raise ValueError(
                 "an early-bird ticket on the weights that it was found in is early_bird without start: rewind"
             )
-        return of
+        return _searching(of)
+
+
+def _searching(of: Finder) -> Finder:
+    if not of.searches:
+        raise ValueError(f"{of.name!r} finds its mask in another model; it takes a finder such as 'imp'")
+    return of
 
 
 @methods.register

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from search_spaces.criterion import Channels, Criterion, Scope
+from search_spaces.models import ModelSpec
 from search_spaces.sparsity import GRID_RATE
 from search_spaces.spec import NamedSpec, Registry
 
@@ -23,8 +25,18 @@ class Method(NamedSpec):
         """The method with the sweep's rewind epoch wherever its own is left open."""
         return self
 
+    def sourced(self, trial_of: Callable[[Mapping[str, Any]], Any]) -> Method:
+        """The method with the trial written out that its ticket comes from, if it comes from another.
+
+        `trial_of` gives the trial that differs from the one at hand in some fields.
+        """
+        return self
+
     def check(self, epochs: int) -> None:
         """Raise ValueError if the method leaves nothing to train in so many epochs."""
+
+    def check_model(self, model: ModelSpec) -> None:
+        """Raise ValueError if the method is not for such a model."""
 
 
 methods: Registry[Method] = Registry("method", Method)
@@ -35,8 +47,10 @@ class Finder(Method):
     """A method that finds a mask.
 
     `rewind` is the epoch that tickets start from; left out, the sweep's. `scope` says what is pruned and ranked
-    together; left out, all components in one ranking.
+    together; left out, all components in one ranking. `searches` is whether it looks for it in the trial's own model.
     """
+
+    searches: ClassVar[bool] = True
 
     rewind: int | None = Field(default=None, ge=0)
     scope: Scope | None = None
@@ -68,6 +82,10 @@ class Finder(Method):
                 f"it must be below epochs ({epochs})"
             )
 
+    def check_model(self, model: ModelSpec) -> None:
+        if self.scope:
+            model.check_components(self.scope.components)
+
 
 def _finder(value: object) -> Finder:
     method = methods.parse(value)
@@ -87,8 +105,14 @@ class Control(Method):
     def rewound(self, rewind: int) -> Method:
         return self.model_copy(update={"of": self.of.rewound(rewind)})
 
+    def sourced(self, trial_of: Callable[[Mapping[str, Any]], Any]) -> Method:
+        return self.model_copy(update={"of": self.of.sourced(trial_of)})
+
     def check(self, epochs: int) -> None:
         self.of.check(epochs)
+
+    def check_model(self, model: ModelSpec) -> None:
+        self.of.check_model(model)
 
 
 @methods.register

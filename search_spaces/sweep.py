@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from itertools import product
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
-from search_spaces.datasets import AnyDataset
+from search_spaces.datasets import AnyDataset, DatasetSpec
 from search_spaces.errors import sentence
-from search_spaces.matching import checked_condition, matches
-from search_spaces.methods import AnyMethod
-from search_spaces.models import AnyModel
+from search_spaces.matching import Condition, checked_condition, matches
+from search_spaces.methods import IMP, AnyMethod, Method
+from search_spaces.models import AnyModel, ModelSpec
 from search_spaces.plugins import WithPlugins
 from search_spaces.sparsity import snapped, sparsity_after
 from search_spaces.spec import Spec
-from search_spaces.trial import Seed, Settings, Trial
+from search_spaces.transfer import Transfer  # noqa: F401 - which makes it known
+from search_spaces.trial import Evaluation, Recipe, Seed, Settings, Trial
 
 
 def _sparsities(value: Any) -> Any:
@@ -55,6 +56,16 @@ class Override(Spec):
     set: dict[str, Any]
 
 
+class Point(NamedTuple):
+    """A place on the axes of a sweep."""
+
+    model: ModelSpec
+    dataset: DatasetSpec
+    method: Method
+    sparsity: float
+    seed: Seed
+
+
 class Sweep(WithPlugins, Settings):
     """Everything that a sweep file says. `trials()` is what it means."""
 
@@ -85,21 +96,7 @@ class Sweep(WithPlugins, Settings):
     def _trials(self) -> tuple[Trial, ...]:
         settings = _SettingsByTrial(self)
         trials = tuple(
-            Trial.model_construct(
-                model=model,
-                dataset=dataset,
-                method=method.rewound(chosen.rewind),
-                sparsity=sparsity,
-                seed=seed,
-                recipe=chosen.recipe,
-                epochs=chosen.epochs,
-                evaluation=chosen.evaluation,
-                resources=chosen.resources,
-                checkpoint_every=chosen.checkpoint_every,
-                plugins=self.plugins,
-            )
-            for model, dataset, method, sparsity, seed in self._points()
-            if (chosen := settings.of(model, dataset, method, sparsity, seed)) is not None
+            self._trial(settings, settings.of(point), point) for point in self._points() if not settings.exclude(point)
         )
         settings.check_all_matched()
         for trial in trials:
@@ -109,13 +106,39 @@ class Sweep(WithPlugins, Settings):
             raise ValueError("exclude: nothing is left of the sweep")
         return trials
 
-    def _points(self) -> Iterator[tuple[Any, Any, Any, float, Seed]]:
+    def _trial(self, settings: _SettingsByTrial, chosen: Settings, point: Point) -> Trial:
+        return Trial.model_construct(
+            model=point.model,
+            dataset=point.dataset,
+            method=point.method.rewound(chosen.rewind).sourced(partial(self._beside, settings, point)),
+            sparsity=point.sparsity,
+            seed=point.seed,
+            recipe=chosen.recipe,
+            epochs=chosen.epochs,
+            evaluation=chosen.evaluation,
+            resources=chosen.resources,
+            checkpoint_every=chosen.checkpoint_every,
+            plugins=self.plugins,
+        )
+
+    def _beside(self, settings: _SettingsByTrial, point: Point, fields: Mapping[str, Any]) -> Trial:
+        """The trial that differs from another in some fields, with what the sweep sets for its like."""
+        axes = {name: value for name, value in fields.items() if name in Point._fields}
+        other = point._replace(**{"method": IMP(), **axes})
+        chosen = settings.of(other)
+        recipe = chosen.recipe.model_dump() | fields.get("recipe", {})
+        own = chosen.model_copy(update={"recipe": Recipe.model_validate(recipe), "evaluation": Evaluation()})
+        trial = self._trial(settings, own.model_copy(update={"epochs": fields.get("epochs", own.epochs)}), other)
+        trial.check()
+        return trial
+
+    def _points(self) -> Iterator[Point]:
         for model, dataset, method in product(self.models, self.datasets, self.methods):
             if method.sparse and not self.sparsities:
                 raise ValueError(f"sparsities: method {method.name!r} needs at least one")
             sparsities = self.sparsities if method.sparse else (0.0,)
             for sparsity, seed in product(sparsities, self.seeds):
-                yield model, dataset, method, sparsity, seed
+                yield Point(model, dataset, method, sparsity, seed)
 
 
 class _SettingsByTrial:
@@ -129,26 +152,24 @@ class _SettingsByTrial:
         self._idle |= {f"exclude.{i}" for i in range(len(sweep.exclude))}
         self._of()
 
-    def of(self, model: Spec, dataset: Spec, method: Spec, sparsity: float, seed: Seed) -> Settings | None:
-        """The settings of one trial, or None if it is excluded."""
-        if not self._sweep.overrides and not self._sweep.exclude:
-            return self._of()
-        axes = (model, dataset, method, sparsity, seed)
-        names = ("model", "dataset", "method", "sparsity", "seed")
-        fields: dict[str, Any] = {
-            n: a.model_dump() if isinstance(a, Spec) else a for n, a in zip(names, axes, strict=True)
-        }
-        if seed.init == seed.order:
-            fields["seed"]["name"] = seed.init  # so that `seed: 3` means what it means in the list of seeds
-        excluded = self._matching("exclude.{}", self._sweep.exclude, fields)
-        matched = self._matching("overrides.{}.where", [o.where for o in self._sweep.overrides], fields)
-        return None if excluded else self._of(*matched)
+    def of(self, point: Point) -> Settings:
+        """The settings of one trial."""
+        return self._of(*self._matching("overrides.{}.where", [o.where for o in self._sweep.overrides], point))
+
+    def exclude(self, point: Point) -> bool:
+        """Whether a trial is no part of the sweep."""
+        return bool(self._matching("exclude.{}", self._sweep.exclude, point))
 
     def check_all_matched(self) -> None:
         if self._idle:
             raise ValueError(f"{min(self._idle)}: matches no trial of this sweep")
 
-    def _matching(self, label: str, conditions: Any, fields: Mapping[str, Any]) -> list[int]:
+    def _matching(self, label: str, conditions: Sequence[Condition], point: Point) -> list[int]:
+        if not conditions:
+            return []
+        fields: dict[str, Any] = {n: a.model_dump() if isinstance(a, Spec) else a for n, a in point._asdict().items()}
+        if point.seed.init == point.seed.order:
+            fields["seed"]["name"] = point.seed.init  # so that `seed: 3` means what it means in the list of seeds
         found = [i for i, condition in enumerate(conditions) if matches(condition, fields)]
         self._idle -= {label.format(i) for i in found}
         return found

@@ -172,8 +172,7 @@ class Trial(WithPlugins, Spec):
     def check(self) -> None:
         """Raise ValueError if the method does not go with the other fields."""
         self.method.check(self.epochs)
-        if self.finder and self.finder.scope:
-            self.model.check_components(self.finder.scope.components)
+        self.method.check_model(self.model)
         if isinstance(self.method, LRRewinding) and self.recipe.decay is None:
             raise ValueError(
                 "method 'lr_rewinding' needs recipe.decay: a learning rate that never falls cannot be rewound"
@@ -194,13 +193,17 @@ class Trial(WithPlugins, Spec):
 
     def evaluated(self, evaluation: Evaluation) -> Trial:
         """The same trial, measured in another way."""
-        fields = {name: getattr(self, name) for name in Trial.model_fields}
-        return Trial.model_construct(**{**fields, "evaluation": evaluation})
+        return self.changed(evaluation=evaluation)
+
+    def changed(self, **fields: Any) -> Trial:
+        """The trial with other values for some fields, which are not checked."""
+        own = {name: getattr(self, name) for name in Trial.model_fields}
+        return Trial.model_construct(**{**own, **fields})
 
     @cached_property
     def id(self) -> str:
         """16 hex digits of the SHA-256 of the canonical JSON of what makes the trial what it is."""
-        return digest(self.model_dump(exclude=_NOT_IDENTITY))[:16]
+        return digest(self.model_dump(exclude=NOT_IDENTITY))[:16]
 
     @cached_property
     def spec_json(self) -> str:
@@ -208,4 +211,5 @@ class Trial(WithPlugins, Spec):
         return canonical_json(self.model_dump())
 
 
-_NOT_IDENTITY = {"evaluation", "resources", "checkpoint_every", "plugins"}
+NOT_IDENTITY = {"evaluation", "resources", "checkpoint_every", "plugins"}
+"""Fields that say how a trial is run and measured, not what it is."""

@@ -7,7 +7,7 @@ performs stages by computing what its store lacks; the recorder only remembers t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -26,9 +26,12 @@ from workers.stages import (
     Evaluate,
     Features,
     Fit,
+    Giver,
+    Graft,
     Initial,
     Line,
     MaskKey,
+    Move,
     Prune,
     Redraw,
     Select,
@@ -49,6 +52,8 @@ VERSIONS = {
     "random_global": 1,
     "erk": 1,
     "random_channels": 1,
+    "move": 1,
+    "graft": 1,
     "fit": 1,
     "features": 1,
     "evaluate": 2,
@@ -61,7 +66,10 @@ HELD_OUT, SELECTION = "held_out", "selection"
 
 
 class Laboratory(ABC):
-    """The verbs for one trial on one data set; `stages` collects all that was asked for, in order."""
+    """The verbs for one trial on one data set; `stages` collects all that was asked for, in order.
+
+    `makers` says which laboratory makes a stage, or trains a line, by its key: this one, or one `beside` it.
+    """
 
     def __init__(self, trial: Trial, card: DatasetCard) -> None:
         self.trial = trial
@@ -69,7 +77,9 @@ class Laboratory(ABC):
         self.epochs = trial.epochs
         check_demands(trial, card)
         self.stages: dict[str, Stage] = {}
-        self._model = digest({"model": trial.model.model_dump(), "image": card.image})
+        self.makers: dict[str, Laboratory] = {}
+        self.as_giver = Giver(trial.model, card.image)
+        self._model = _digest_of(self.as_giver)
         self._step = digest({"recipe": trial.recipe.model_dump(), "data": card.fingerprint, "order": trial.seed.order})
 
     def initial(self, draw: str = "initial", slim: Slim | None = None) -> State:
@@ -135,6 +145,34 @@ class Laboratory(ABC):
         key = self._key(how, mask=mask, seed=self.trial.seed.init)
         self._do(Redraw(MaskKey(key), mask, how))
         return MaskKey(key)
+
+    def move(self, mask: MaskKey, giver: Giver, bodies: tuple[str, ...]) -> MaskKey:
+        """The part of another model's mask that is of some bodies, in the same roles of this one; all else is dense."""
+        if mask == DENSE:
+            return mask
+        key = self._key("move", mask=mask, giver=_digest_of(giver), taker=self._model, bodies=bodies)
+        self._do(Move(MaskKey(key), mask, giver, bodies))
+        return MaskKey(key)
+
+    def graft(self, source: State, giver: Giver, bodies: tuple[str, ...], onto: State) -> State:
+        """The state `onto`, in which some bodies have the weights and moments of another model's, role by role."""
+        key = self._key(
+            "graft", source=source.key, giver=_digest_of(giver), onto=onto.key, taker=self._model, bodies=bodies
+        )
+        stage = Graft(Line(key, begins=onto.epoch), source, onto, giver, bodies)
+        self._do(stage)
+        return stage.state
+
+    def beside(self, trial: Trial) -> Laboratory:
+        """The laboratory of another trial, whose stages are entered here; nothing is measured there."""
+        unmeasured = Evaluation(samples=1, grid=0, distances=Distances(features="none"))
+        run = {
+            "evaluation": unmeasured,
+            **{name: getattr(self.trial, name) for name in ("resources", "checkpoint_every")},
+        }
+        other = self._another(trial.changed(**run))
+        other.stages, other.makers = self.stages, self.makers
+        return other
 
     def calibrate(self) -> None:
         """See to it that all that evaluation looks through is there.
@@ -240,6 +278,10 @@ class Laboratory(ABC):
         return key
 
     @abstractmethod
+    def _another(self, trial: Trial) -> Laboratory:
+        """A laboratory of this kind for another trial."""
+
+    @abstractmethod
     def perform(self, stage: Stage) -> None:
         """See to it that what `stage` makes is there."""
 
@@ -249,10 +291,17 @@ class Laboratory(ABC):
 
     def _do(self, stage: Stage) -> None:
         self.stages[stage.key] = stage
+        self.makers[stage.key] = self
+        if isinstance(stage, Train | Emerge):
+            self.makers[stage.line.key] = self
         self.perform(stage)
 
     def _key(self, verb: str, **made_of: Any) -> str:
         return digest({"verb": verb, "version": VERSIONS[verb], **made_of})
+
+
+def _digest_of(giver: Giver) -> str:
+    return digest({"model": giver.model.model_dump(), "image": giver.image})
 
 
 def classifier_key(network: str, card: DatasetCard) -> str:
@@ -262,7 +311,19 @@ def classifier_key(network: str, card: DatasetCard) -> str:
 
 
 class Recorder(Laboratory):
-    """A laboratory that does nothing but remember what it was asked for."""
+    """A laboratory that does nothing but remember what it was asked for.
+
+    `card_of` gives the card of the data set of a trial beside this one.
+    """
+
+    def __init__(
+        self, trial: Trial, card: DatasetCard, card_of: Callable[[DatasetSpec], DatasetCard] = data.card
+    ) -> None:
+        super().__init__(trial, card)
+        self._card_of = card_of
+
+    def _another(self, trial: Trial) -> Recorder:
+        return Recorder(trial, self._card_of(trial.dataset), self._card_of)
 
     def perform(self, stage: Stage) -> None:
         pass

@@ -67,6 +67,10 @@ def choice(key: str) -> str:
     return f"objects/choices/{key[:2]}/{key}.json"
 
 
+def ticket(ticket_id: str) -> str:
+    return f"objects/tickets/{ticket_id}.json"
+
+
 def failure(key: str) -> str:
     return f"{FAILURES}/{key[:2]}/{key}.json"
 

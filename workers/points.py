@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workers import names
-from workers.stages import Emerge, Select, Stage, Train
+from workers.stages import Emerge, Graft, Select, Stage, Train
 
 FULL, WEIGHTS, CHECKPOINT = "full", "weights", "checkpoint"
 """How a point is kept: with moments, so that training can go on from it; without; or only until its segment ends."""
@@ -67,6 +67,8 @@ def _points(stages: Iterable[Stage]) -> dict[str, dict[int, str]]:
             assert stage.line.origin is not None
             wanted[stage.line.key].add(stage.to)
             origins.add(stage.line.origin.key)
+        elif isinstance(stage, Graft):
+            origins |= {stage.source.key, stage.onto.key}
         elif isinstance(stage, Select):
             seen |= {candidate.state.key for candidate in stage.candidates}
     ends = {f"{line}@{max(epochs)}" for line, epochs in wanted.items()}

@@ -11,6 +11,7 @@ from typing import Literal, NewType
 from search_spaces.canonical import digest
 from search_spaces.criterion import Criterion
 from search_spaces.datasets import DatasetSpec
+from search_spaces.models import ModelSpec
 from search_spaces.trial import Distances, Evaluation
 from workers import names
 
@@ -46,8 +47,8 @@ class Slim:
 class Line:
     """A trajectory: all the states that training under one mask passes through from one origin.
 
-    The line of an initialisation has no origin; its one point is epoch 0. `slim` is what the network was narrowed
-    to when it was initialised, if it was.
+    The line of an initialisation has no origin; its one point is epoch 0. So has that of a graft, whose one point is
+    `begins`. `slim` is what the network was narrowed to when it was initialised, if it was.
     """
 
     key: str
@@ -55,11 +56,12 @@ class Line:
     mask: MaskKey = DENSE
     steps: Steps = AS_THE_RECIPE
     slim: Slim | None = None
+    begins: int = 0
 
     @property
     def start(self) -> int:
         """The epoch that the line begins at."""
-        return self.origin.epoch if self.origin else 0
+        return self.origin.epoch if self.origin else self.begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,55 @@ class Redraw:
 
 
 @dataclass(frozen=True, slots=True)
+class Giver:
+    """A model, for images (C, H, W), that a mask or weights come from, which is not the trial's own."""
+
+    model: ModelSpec
+    image: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Move the part of a mask that is of some `bodies` to the same roles of the trial's model; all else is dense."""
+
+    key: MaskKey
+    mask: MaskKey
+    giver: Giver
+    bodies: tuple[str, ...]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.mask,)
+
+    @property
+    def object(self) -> str:
+        return names.mask(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Graft:
+    """Put the weights that `source` has of some `bodies`, with their moments, in the same roles of a state `onto`."""
+
+    line: Line
+    source: State
+    onto: State
+    giver: Giver
+    bodies: tuple[str, ...]
+
+    @property
+    def state(self) -> State:
+        return State(self.line, self.line.begins)
+
+    @property
+    def key(self) -> str:
+        return self.state.key
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.source.stage, self.onto.stage)
+
+
+@dataclass(frozen=True, slots=True)
 class Fit:
     """Train a classifier, named by its network, on a labelled data set."""
 
@@ -270,4 +321,4 @@ class Select:
         return names.selection(self.key)
 
 
-Stage = Initial | Train | Prune | Emerge | Redraw | Fit | Features | Evaluate | Select
+Stage = Initial | Train | Prune | Emerge | Redraw | Move | Graft | Fit | Features | Evaluate | Select

@@ -10,12 +10,13 @@ from workers.archive import Point
 from workers.choosing import can_be_scored, choose_unseen
 from workers.journal import Journal
 from workers.leaving import Interrupted
-from workers.models import NORMS, initialise, materialise
+from workers.models import NORMS, build, initialise, materialise
+from workers.moving import graft
 from workers.points import CHECKPOINT, FULL, WEIGHTS, Segment, missing_segments
 from workers.reports import EpochTrained, StageCommitted
 from workers.scoping import CriterionError
 from workers.snapshot import capture
-from workers.stages import DENSE, Emerge, Initial, Line, State, Train
+from workers.stages import DENSE, Emerge, Graft, Initial, Line, State, Train
 from workers.trainee import Trainee
 from workers.watch import Watch
 
@@ -43,6 +44,13 @@ class Trainer:
         materialise(family, self._bench.device)
         initialise(family, self._bench.trial.seed.init, stage.draw)
         self._archive.commit_point(State(stage.line, 0), FULL, Point(capture(family, {}), None))
+
+    def graft(self, stage: Graft) -> None:
+        bench = self._bench
+        source, onto = (bench.point(state, moments=True).tensors for state in (stage.source, stage.onto))
+        giver = build(stage.giver.model, stage.giver.image)
+        grafted = graft(source, onto, giver, bench.built(None), stage.bodies)
+        self._archive.commit_point(stage.state, FULL, Point(grafted, None))
 
     def has_trained(self, stage: Train) -> bool:
         return not self._missing(stage.line, self._points(stage))

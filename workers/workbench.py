@@ -6,6 +6,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, assert_never
 
@@ -26,11 +27,12 @@ from workers.flops import FlopCounter
 from workers.laboratory import HELD_OUT, Laboratory
 from workers.leaving import Interrupted, OutOfMemory
 from workers.models import Family, build, materialise
+from workers.moving import move_mask
 from workers.points import FULL, Wanted
 from workers.pruning import Mask
 from workers.randomness import generator
 from workers.redrawing import redraw
-from workers.reports import Listener, StageCommitted
+from workers.reports import Listener, Report, StageCommitted, Warned
 from workers.scoping import in_scope
 from workers.snapshot import restore, weights_only
 from workers.stages import (
@@ -39,8 +41,10 @@ from workers.stages import (
     Evaluate,
     Features,
     Fit,
+    Graft,
     Initial,
     MaskKey,
+    Move,
     Prune,
     Redraw,
     Select,
@@ -121,7 +125,7 @@ class Workbench(Laboratory):
             return Mask.dense(in_scope(self.built(None), scope))
         mask = self.archive.mask(key)
         if mask is None:
-            self.perform(self.stages[key])
+            self._again(key)
             mask = self.archive.mask(key)
             assert mask is not None, f"mask {key} is gone right after it was made"
         return mask
@@ -131,17 +135,29 @@ class Workbench(Laboratory):
         point = self.archive.point(state, moments=moments)
         if point is None:
             if state.emergence is None:
-                self.perform(self.stages[state.key])
+                self._again(state.key)
             else:
                 self._trainer.train_through(state.line, {state.epoch: FULL}, state.emergence)
             point = self.archive.point(state, moments=moments)
             assert point is not None, f"state {state.key} is gone right after it was made"
         return point
 
+    def _again(self, key: str) -> None:
+        """Make what a stage made once more, by whom it was made.
+
+        Raises:
+            StoreError: if no stage makes it, because it was imported.
+        """
+        if key not in self.stages:
+            raise StoreError(f"an imported ticket is gone from store {self.archive.store.uri}; import it again")
+        maker = self.makers[key]
+        assert isinstance(maker, Workbench)
+        maker.perform(self.stages[key])
+
     def _is_done(self, stage: Stage) -> bool:
         match stage:
-            case Initial():
-                return 0 in self.archive.held(stage.line.key).full
+            case Initial() | Graft():
+                return stage.line.begins in self.archive.held(stage.line.key).full
             case Train():
                 return self._trainer.has_trained(stage)
             case Emerge():
@@ -173,6 +189,10 @@ class Workbench(Laboratory):
                 noise = generator(self.trial.seed.init, stage.how)
                 mask = redraw(self.built(None), self.mask(stage.mask), stage.how, noise)
                 self.archive.commit_mask(stage.key, mask)
+            case Move():
+                self._move(stage)
+            case Graft():
+                self._trainer.graft(stage)
             case Fit():
                 self._examiner.fit(stage)
             case Features():
@@ -196,12 +216,24 @@ class Workbench(Laboratory):
         fact = {"scored_by": chosen.scored_by, "flops": counted.total, **took, **known}
         self.archive.commit_pruning(stage.key, chosen.mask, fact)
 
+    def _move(self, stage: Move) -> None:
+        giver = build(stage.giver.model, stage.giver.image)
+        moved = move_mask(self.mask(stage.mask), giver, self.built(None), stage.bodies)
+        fact = {"scored_by": None, "flops": 0, "seconds": 0.0, "cpu_seconds": 0.0, "unmapped": moved.unmapped}
+        self.archive.commit_pruning(stage.key, moved.mask, fact)
+
     def _looked_at(self, by: Criterion) -> torch.Tensor:
         """The training images that a criterion looks at; of those that look at none, their shape."""
         if by.images is None:
             return torch.empty(0, *self.card.image, dtype=torch.uint8, device=self.device)
         order = torch.randperm(self.card.train, generator=generator(self.trial.seed.order, "look"))
         return self.train_images[order[: by.images].to(self.device)]
+
+    def _another(self, trial: Trial) -> Workbench:
+        def listen(report: Report) -> None:
+            self.listen(report if isinstance(report, Warned) else replace(report, trial_id=self.trial.id))
+
+        return Workbench(trial, self.archive.store, self.wanted, listen, self.stops, self.load)
 
     def emergence(self, stage: Emerge) -> int:
         """The epoch at which a mask emerged, or up to which it was searched for in vain."""

@@ -72,6 +72,12 @@ def test_a_scope_that_says_the_default_is_the_default() -> None:
 
 
 def test_every_method_is_a_finder_a_control_or_dense() -> None:
+    transfer = {"name": "transfer", "source": {"model": "vae"}}
+    needed = {
+        "fixed_epoch": {"epoch": 1},
+        "transfer": transfer,
+        "mask_only": {"of": transfer},
+        "weights_only": {"of": transfer},
+    }
     for name in methods.names:
-        options = {"name": name, "epoch": 1} if name == "fixed_epoch" else name
-        assert isinstance(methods.parse(options), Finder | Control) or name == "dense"
+        assert isinstance(methods.parse({"name": name, **needed.get(name, {})}), Finder | Control) or name == "dense"

@@ -179,4 +179,4 @@ def test_by_default_all_components_are_ranked_together() -> None:
 def test_every_method_has_a_program() -> None:
     from workers.searches import controls, searches
 
-    assert set(methods.names) == {*searches, *controls, "invert"}
+    assert set(methods.names) == {*searches, *controls, "invert", "mask_only", "transfer"}

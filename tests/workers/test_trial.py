@@ -15,7 +15,7 @@ from orchestrator import results
 from search_spaces.models import models
 from search_spaces.sparsity import sparsity_after
 from search_spaces.trial import Trial
-from tests.toys import TOY_MODELS, toy_trial, toy_trials
+from tests.toys import EVERY_MODEL, TOY_MODELS, toy_trial, toy_trials
 from workers import data, names
 from workers.archive import Archive, Point
 from workers.export import export_ticket
@@ -104,10 +104,10 @@ def packed(store: Store, trials: Sequence[Trial]) -> dict[str, bytes]:
     return {trial.id: results.mask(store.uri, trial.id).pack() for trial in trials}
 
 
-@pytest.mark.parametrize("model", TOY_MODELS)
+@pytest.mark.parametrize("model", EVERY_MODEL)
 def test_every_method_finds_a_ticket_of_the_sparsity_asked_for(model: str, store: Store) -> None:
     recipe = {"batch": 20, "decay": {"epochs": 4}}
-    spec = {**TOY_MODELS[model], "width": 4}
+    spec = {**EVERY_MODEL[model], "width": 4}
     trials = toy_trials(
         models=[spec], methods=["dense", *OF_WEIGHTS, *OF_CHANNELS, *SMALL], sparsities=[0.488], recipe=recipe
     )

@@ -7,6 +7,8 @@ from typing import Any
 
 from search_spaces.controls import Invert
 from search_spaces.methods import Control, Method
+from search_spaces.sparsity import density_of
+from search_spaces.transfer import MaskOnly, Source, Transfer
 from workers.laboratory import Laboratory
 from workers.searches.dense import dense
 from workers.searches.early_bird import early_bird
@@ -19,7 +21,9 @@ from workers.searches.random_chain import random_chain
 from workers.searches.redrawn import redrawn
 from workers.searches.reinit import reinit
 from workers.searches.small_dense import small_dense
-from workers.stages import Ticket
+from workers.searches.transfer import Given, transfer, weights_only
+from workers.stages import Giver, Ticket
+from workers.tickets import imported_mask, imported_state
 
 Search = Callable[[Laboratory, Any, float], Ticket]
 """A finder: from a laboratory, the options of its method and a target density to a ticket."""
@@ -50,13 +54,30 @@ controls: dict[str, ControlSearch] = {
     "shuffle_filter": redrawn,
     "shuffle_layer": redrawn,
     "small_dense": small_dense,
+    "weights_only": weights_only,
 }
 
 
 def search(lab: Laboratory, method: Method, density: float) -> Ticket:
     """Run the search program of `method` in `lab`."""
-    if isinstance(method, Invert):  # the one control that changes how the finder searches, not what it finds
+    if isinstance(method, Invert):  # the controls that change how the finder searches, not what it finds
         return search(lab, method.of.inverted(), density)
+    if isinstance(method, MaskOnly):
+        return search(lab, method.finder, density)
+    if isinstance(method, Transfer):
+        return transfer(lab, method, _given(lab, method.source))
     if isinstance(method, Control):
         return controls[method.name](lab, method, search(lab, method.of, density))
     return searches[method.name](lab, method, density)
+
+
+def _given(lab: Laboratory, source: Source) -> Given:
+    """The ticket of a source; where that is a trial, its own search is run beside."""
+    if source.imported:
+        giver = Giver(source.imported.model, source.imported.image)
+        state = imported_state(source.imported.sha256)
+        return Given(giver, imported_mask(source.imported.sha256), state, lambda: state)
+    assert source.trial is not None, "a source is resolved before it is planned"
+    other = lab.beside(source.trial)
+    ticket = search(other, source.trial.method, density_of(source.trial.sparsity))
+    return Given(other.as_giver, ticket.mask, ticket.start, other.initial)

@@ -1,0 +1,177 @@
+"""Transfer: tickets that move between models, and the controls that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, field_serializer, model_validator
+
+from search_spaces.controls import SmallDense
+from search_spaces.datasets import AnyDataset
+from search_spaces.methods import AnyFinder, AnyMethod, Control, Finder, methods
+from search_spaces.models import AnyModel, ModelSpec
+from search_spaces.spec import Spec
+from search_spaces.trial import NOT_IDENTITY, Seed, Trial
+
+AnySeed = Annotated[
+    Seed, BeforeValidator(lambda value: {"init": value, "order": value} if type(value) is int else value)
+]
+Ids = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+class Imported(Spec):
+    """A ticket from a file: the SHA-256 of its content, and for which model and images (C, H, W) it is."""
+
+    sha256: str
+    model: AnyModel
+    image: tuple[int, int, int]
+
+
+class Source(Spec):
+    """The trial whose ticket moves, in one of several ways.
+
+    By its fields, where they differ from those of the trial that takes the ticket; its method is `imp`, unless it is
+    said. By `trial_id`, one or several, of which the one with the taker's sparsity and seed is meant. By a `query`
+    on the columns of stored results, likewise. By `ticket`, the id of one that was imported. A plan has written out
+    for all of these which `trial` it is, or what was `imported`.
+    """
+
+    model: AnyModel | None = None
+    dataset: AnyDataset | None = None
+    method: AnyMethod | None = None
+    sparsity: float | None = Field(default=None, gt=0, lt=1)
+    seed: AnySeed | None = None
+    recipe: dict[str, Any] | None = None
+    epochs: int | None = Field(default=None, gt=0)
+    trial_id: Ids | None = None
+    query: str | None = None
+    ticket: str | None = None
+    trial: Trial | None = None
+    imported: Imported | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        ways = [name for name in (*_WAYS, "trial", "imported") if getattr(self, name) is not None]
+        fields = [name for name in _FIELDS if getattr(self, name) is not None]
+        if len(ways) + bool(fields) != 1:
+            raise ValueError(
+                f"a source is named in one way: by fields ({', '.join(_FIELDS)}), or by {', '.join(_WAYS)}"
+            )
+        return self
+
+    @field_serializer("trial", mode="wrap")
+    def _as_identified(self, trial: Trial | None, dump: SerializerFunctionWrapHandler) -> Any:
+        # how a source would be measured and run is no part of what the taker is
+        return dump(trial) if trial is None else {k: v for k, v in dump(trial).items() if k not in NOT_IDENTITY}
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields by which it is named, if it is."""
+        return {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
+
+    @property
+    def id(self) -> str | None:
+        """The id of the trial, or of the imported ticket, if it is known which that is."""
+        if self.trial:
+            return self.trial.id
+        return self.imported.sha256[:16] if self.imported else None
+
+    @property
+    def known(self) -> ModelSpec | None:
+        """The model that the ticket is of, where that is known."""
+        if self.imported:
+            return self.imported.model
+        return self.trial.model if self.trial else self.model
+
+
+_FIELDS = ("model", "dataset", "method", "sparsity", "seed", "recipe", "epochs")
+_WAYS = ("trial_id", "query", "ticket")
+
+TrialOf = Callable[[Mapping[str, Any]], Trial]
+"""From the fields in which it differs from the trial at hand to another trial of the same sweep."""
+
+
+@methods.register
+class Transfer(Finder):
+    """The ticket of another trial, moved by role.
+
+    `move` says which bodies: the `decoder` (or generator) to the generator (or decoder), the `encoder` (or
+    discriminator) to the discriminator (or encoder), or `both`. Weights are those that the source's ticket starts from,
+    those that its network was initialised with, or the `target`'s own at epoch `rewind`; then the mask alone moves.
+    What has no counterpart stays dense, and starts from the target's own weights at epoch `rewind`.
+    """
+
+    searches: ClassVar = False
+
+    name: Literal["transfer"] = "transfer"
+    source: Source
+    move: Literal["both", "encoder", "decoder"] = "both"
+    weights: Literal["source_rewind", "source_init", "target"] = "source_rewind"
+
+    @model_validator(mode="after")
+    def _searches_elsewhere(self) -> Self:
+        if self.scope is not None:
+            raise ValueError("scope: the mask is found in the source; give it to the source's method")
+        if self.source.imported and self.weights == "source_init":
+            raise ValueError("weights: an imported ticket has no first weights but those it starts from")
+        return self
+
+    @property
+    def bodies(self) -> tuple[str, ...]:
+        """The bodies that move: `encode`, `decode`."""
+        return {"both": ("encode", "decode"), "encoder": ("encode",), "decoder": ("decode",)}[self.move]
+
+    def sourced(self, trial_of: TrialOf) -> Self:
+        if not self.source.fields:
+            return self
+        return self.model_copy(update={"source": Source(trial=trial_of(self.source.fields))})
+
+    def check_model(self, model: ModelSpec) -> None:
+        source, trial = self.source.known, self.source.trial
+        if trial and (trial.finder is None or isinstance(trial.method, SmallDense | WeightsOnly)):
+            raise ValueError(f"source: a trial of {trial.method.name!r} has no mask that could move")
+        if source is None:
+            return
+        if source.bodies and model.bodies and source.bodies != model.bodies:
+            raise ValueError(
+                f"source: a {source.title} is made of {source.bodies} and a {model.title} of {model.bodies}, "
+                f"which have no roles in common"
+            )
+        if source.width != model.width:
+            raise ValueError(
+                f"source: a {source.title} of width {source.width} and a {model.title} of width {model.width}; "
+                f"tickets move between models of one width"
+            )
+
+
+class OfTransfer(Control):
+    """A control of a ticket that moved."""
+
+    of: AnyFinder = Field()
+
+    @model_validator(mode="after")
+    def _of_transfer(self) -> Self:
+        if not isinstance(self.of, Transfer):
+            raise ValueError(f"of: {self.name} is a control of transfer, not of {self.of.name!r}")
+        return self
+
+
+@methods.register
+class MaskOnly(OfTransfer):
+    """The mask that moved, on the target's own weights: `transfer` with `weights: target`."""
+
+    name: Literal["mask_only"] = "mask_only"
+
+    @property
+    def finder(self) -> Transfer:
+        """The same transfer, of the mask alone."""
+        assert isinstance(self.of, Transfer)
+        return self.of.model_copy(update={"weights": "target"})
+
+
+@methods.register
+class WeightsOnly(OfTransfer):
+    """The weights that moved, without the mask."""
+
+    name: Literal["weights_only"] = "weights_only"

@@ -1,0 +1,126 @@
+"""Where tickets come from: ids, queries and fields, found in a real store."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import results
+from orchestrator.plan import make_plan
+from orchestrator.results import ResultsError
+from orchestrator.sources import SourceError, frozen, resolved
+from search_spaces.sweep import Sweep
+from search_spaces.transfer import Transfer
+from search_spaces.trial import Trial
+from tests.toys import toy_sweep, toy_trials
+from workers import names
+from workers.store import Store, open_store
+from workers.trial import run_trial
+
+VAE = {"name": "vae", "width": 2, "latent": 3}
+DCGAN = {"name": "dcgan", "width": 2, "latent": 3}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store with VAE tickets of two sparsities and two seeds, one that failed, and dense networks."""
+    store = open_store(str(tmp_path_factory.mktemp("sources")))
+    trials = toy_trials(models=[VAE], methods=["dense", "imp"], sparsities=[0.36, 0.488], seeds=2)
+    plan = make_plan(trials)
+    for planned in plan.trials:
+        run_trial(planned.trial, store, plan.wanted)
+    assert run_trial(failing(), store) == "failed"
+    return store
+
+
+def failing() -> Trial:
+    broken = {"name": "faulty", "width": 2, "broken": str(Path(__file__))}
+    (trial,) = toy_trials(models=[broken], sparsities=[0.488])
+    return trial
+
+
+def sweep(source: dict[str, Any], **changes: Any) -> Sweep:
+    transfer = {"name": "transfer", "source": source}
+    return Sweep.model_validate(toy_sweep(models=[DCGAN], methods=[transfer], **{"sparsities": [0.488], **changes}))
+
+
+def source_of(trial: Trial) -> Trial:
+    assert isinstance(trial.finder, Transfer)
+    assert trial.finder.source.trial is not None
+    return trial.finder.source.trial
+
+
+def taken(source: dict[str, Any], store: Store, **changes: Any) -> list[Trial]:
+    return [source_of(trial) for trial in resolved(frozen(sweep(source, **changes), store).trials(), store)]
+
+
+def ids(store: Store, where: str) -> list[str]:
+    return list(results.trials(store.uri).query(where)["trial_id"])
+
+
+def test_a_trial_is_named_by_its_id(store: Store) -> None:
+    (wanted,) = ids(store, "method == 'imp' and seed_init == 1 and sparsity < 0.4")
+    assert [trial.id for trial in taken({"trial_id": wanted}, store)] == [wanted]
+
+
+def test_a_query_means_the_ticket_of_the_takers_sparsity_and_seed(store: Store) -> None:
+    found = taken({"query": "model == 'vae' and sparsity > 0.3"}, store, sparsities=[0.36, 0.488], seeds=2)
+    assert [(t.sparsity, t.seed.init) for t in found] == [(0.36, 0), (0.36, 1), (0.488, 0), (0.488, 1)]
+
+
+def test_what_a_query_found_is_written_down(store: Store) -> None:
+    written = Sweep.model_validate(frozen(sweep({"query": "model == 'vae'"}), store).model_dump())
+    (method,) = written.methods
+    assert isinstance(method, Transfer)
+    assert sorted(method.source.trial_id or ()) == sorted(ids(store, "method == 'imp' and status == 'done'"))
+    assert [source_of(trial) for trial in resolved(written.trials(), store)] == taken(
+        {"query": "model == 'vae'"}, store
+    )
+
+
+def test_named_by_fields_or_by_id_it_is_the_same_transfer(store: Store) -> None:
+    (wanted,) = ids(store, "model == 'vae' and method == 'imp' and seed_init == 0 and sparsity > 0.4")
+    (by_id,) = resolved(sweep({"trial_id": wanted}).trials(), store)
+    (by_fields,) = sweep({"model": VAE}).trials()
+    assert by_id.id == by_fields.id
+
+
+def test_a_source_in_the_store_is_not_trained_again(store: Store) -> None:
+    (trial,) = resolved(sweep({"model": VAE}).trials(), store)
+    before = trained(store, trial)
+    assert run_trial(trial, store) == "done"
+    assert trained(store, trial) == before
+
+
+def trained(store: Store, trial: Trial) -> dict[str, int]:
+    """The segments of each line that the source trains."""
+    planned = make_plan([trial]).trials[0]
+    lines = [line for line in planned.ends if planned.makers[line].model.name == "vae"]
+    assert lines
+    return {line: len(list(store.list(names.segments_of(line)))) for line in lines}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"trial_id": "0123456789abcdef"}, "source: there is no trial '0123456789abcdef' in store"),
+        ({"query": "model == 'sngan'"}, "source.query: no finished trial in store .* matches"),
+        ({"query": "model == 'vae' and sparsity < 0.4"}, "has to have sparsity 0.488 and seed 0/0; none has"),
+        ({"query": "flavour == 'sour'"}, "source.query \"flavour == 'sour'\": name 'flavour' is not defined"),
+        ({"ticket": "0123456789abcdef"}, "no ticket '?0123456789abcdef'? in store"),
+    ],
+)
+def test_a_source_that_is_not_there_is_told_in_one_sentence(source: dict[str, Any], message: str, store: Store) -> None:
+    with pytest.raises((SourceError, ResultsError, ValueError), match=message):
+        taken(source, store)
+
+
+def test_a_source_that_failed_has_no_ticket(store: Store) -> None:
+    with pytest.raises(SourceError, match=r"has no ticket to take: it is failed: .*out of ink"):
+        taken({"trial_id": failing().id}, store)
+
+
+def test_a_dense_network_has_no_mask_to_move(store: Store) -> None:
+    dense = ids(store, "method == 'dense'")[0]
+    with pytest.raises(ValueError, match="source: a trial of 'dense' has no mask that could move"):
+        taken({"trial_id": dense}, store)

@@ -1,0 +1,166 @@
+"""Tickets that move between models, trained for real."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator import results
+from orchestrator.plan import make_plan
+from search_spaces.trial import Trial
+from tests.toys import toy_trials
+from workers import data
+from workers.archive import Archive
+from workers.laboratory import Recorder
+from workers.models import build
+from workers.program import Outcome, run_program
+from workers.pruning.channels import channel_groups, kept_channels
+from workers.pruning.compaction import Compaction
+from workers.snapshot import weights_only
+from workers.stages import Graft, MaskKey, State
+from workers.store import Store, open_store
+from workers.trial import run_trial
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+VAE = {"name": "vae", "width": 4, "latent": 3}
+DCGAN = {"name": "dcgan", "width": 4, "latent": 3}
+IMAGE = (1, 32, 32)
+
+
+@pytest.fixture
+def store(tmp_path: Any) -> Store:
+    return open_store(str(tmp_path))
+
+
+def transfer(model: dict[str, Any] = VAE, *, method: Any = "imp", **options: Any) -> dict[str, Any]:
+    return {"name": "transfer", "source": {"model": model, "method": method}, **options}
+
+
+def one(method: Any, model: dict[str, Any] = DCGAN, **changes: Any) -> Trial:
+    (trial,) = toy_trials(models=[model], methods=[method], **{"sparsities": [0.488], **changes})
+    return trial
+
+
+def program(trial: Trial) -> tuple[Recorder, Outcome]:
+    recorder = Recorder(trial, data.card(trial.dataset))
+    return recorder, run_program(recorder, trial)
+
+
+def tensors(store: Store, state: State) -> dict[str, torch.Tensor]:
+    point = Archive(store).point(state, moments=False)
+    assert point is not None
+    return weights_only(point.tensors)
+
+
+@pytest.mark.parametrize("move", ["both", "decoder", "encoder"])
+def test_a_ticket_starts_from_the_sources_weights_where_roles_match_and_from_its_own_elsewhere(
+    move: str, store: Store
+) -> None:
+    trial = one(transfer(move=move))
+    assert run_trial(trial, store) == "done"
+    recorder, outcome = program(trial)
+    graft = recorder.stages[outcome.ticket.start.key]
+    assert isinstance(graft, Graft)
+    start, source, own = (tensors(store, state) for state in (graft.state, graft.source, graft.onto))
+    vae, gan = build(one("imp", VAE).model, IMAGE), build(trial.model, IMAGE)
+    given = {vae.role(name): tensor for name, tensor in source.items()}
+    bodies = {"both": ("encode", "decode"), "decoder": ("decode",), "encoder": ("encode",)}[move]
+    moved = [n for n in start if gan.role(n) in given and gan.role(n).split(".")[0] in bodies]
+    assert len(moved) >= 15
+    for name, tensor in start.items():
+        assert tensor.equal(given[gan.role(name)] if name in moved else own[name]), name
+
+
+def test_the_mask_is_the_sources_where_roles_match_and_dense_elsewhere(store: Store) -> None:
+    trial, source = one(transfer()), one("imp", VAE)
+    for each in (trial, source):
+        run_trial(each, store)
+    moved, given = (results.masks(store.uri).query("trial_id == @t.id").set_index("role") for t in (trial, source))
+    shared = moved.index.intersection(given.index)
+    assert len(shared) == 6
+    assert (moved.loc[shared, "kept"] == given.loc[shared, "kept"]).all()
+    others = moved.drop(shared)
+    assert (others["kept"] == others["weights"]).all()
+    (row,) = results.trials(store.uri).query("method == 'transfer'").to_dict("records")
+    assert row["unmapped"].split(", ") == list(others.index)
+    assert row["source"] == source.id
+
+
+def test_masked_weights_stay_zero_through_a_transferred_tickets_training(store: Store) -> None:
+    trial = one(transfer())
+    run_trial(trial, store)
+    _, outcome = program(trial)
+    final, mask = tensors(store, outcome.final), Archive(store).mask(outcome.ticket.mask)
+    assert mask is not None
+    assert all(not final[name][~kept].any() for name, kept in mask.items())
+
+
+def test_first_weights_of_the_source_can_move_instead() -> None:
+    recorder, outcome = program(one(transfer(weights="source_init")))
+    graft = recorder.stages[outcome.ticket.start.key]
+    assert isinstance(graft, Graft)
+    assert (graft.source.epoch, graft.onto.epoch, graft.state.epoch) == (0, 1, 1)
+
+
+def test_the_controls_take_mask_and_weights_apart() -> None:
+    tickets = {}
+    for method in (
+        transfer(),
+        {"name": "mask_only", "of": transfer()},
+        {"name": "weights_only", "of": transfer()},
+        "imp",
+    ):
+        name = method if isinstance(method, str) else method["name"]
+        tickets[name] = program(one(method))[1].ticket
+    moved, alone, weights = tickets["transfer"], tickets["mask_only"], tickets["weights_only"]
+    assert (alone.mask, alone.start) == (moved.mask, tickets["imp"].start)
+    assert weights.start == moved.start
+    assert weights.mask == Recorder(one("imp"), data.card(one("imp").dataset)).dense()
+
+
+def test_what_the_source_takes_to_find_is_charged(store: Store) -> None:
+    trials = (one(transfer()), one("imp", VAE))
+    for trial in trials:
+        run_trial(trial, store)
+    rows = results.trials(store.uri).set_index("method")
+    assert rows["search_epochs"]["transfer"] == rows["search_epochs"]["imp"] + 1  # and its own rewind state
+    own = rows["dense_step_flops"]["transfer"] * (120 // 20)
+    assert rows["search_flops"]["transfer"] == pytest.approx(rows["search_flops"]["imp"] + own, rel=1e-9)
+
+
+def test_sources_are_shared_by_all_that_take_from_them() -> None:
+    methods = ["imp", transfer(), {"name": "shuffle_layer", "of": transfer()}, {"name": "reinit", "of": transfer()}]
+    takers = toy_trials(models=[DCGAN], methods=methods, sparsities=[0.488])
+    plan = make_plan([*takers, one("imp", VAE)])
+    alone = make_plan([one("imp", VAE)]).epochs + make_plan([one("imp")]).epochs
+    assert plan.epochs == alone + 3 + 3 + 4
+
+
+def test_channels_that_moved_are_cut_but_at_an_unmapped_boundary(store: Store) -> None:
+    early = {"name": "early_bird", "look_back": 2, "delta": 0.9, "scope": {"components": ["decoder"]}}
+    trial = one(transfer(method=early, move="decoder"), sparsities=[0.5])
+    assert run_trial(trial, store) == "done"
+    _, outcome = program(trial)
+    mask = Archive(store).mask(outcome.ticket.mask)
+    assert mask is not None
+    gan = build(trial.model, IMAGE)
+    groups = channel_groups(gan.networks)
+    kept = {name: (int(channels.sum()), len(channels)) for name, channels in kept_channels(groups, mask).items()}
+    assert kept["generator.from_noise.conv.weight"] == (16, 16), "its own first stage makes them all"
+    assert any(left < all_ for name, (left, all_) in kept.items() if name.startswith("generator.up"))
+    assert Compaction(gan, mask).smaller
+    assert not mask["generator.up3.conv.weight"].all(), "though some are not read"
+
+
+def test_across_data_sets_and_from_autoencoders(store: Store) -> None:
+    source = {"model": {"name": "autoencoder", "width": 4, "latent": 3}, "dataset": "digits", "epochs": 2}
+    trial = one({"name": "transfer", "source": source}, model=VAE)
+    recorder, _ = program(trial)
+    lines = {recorder.makers[key].trial.dataset.name for key in recorder.makers}
+    assert lines == {"digits", "toy_digits"}
+
+
+def test_a_dense_source_moves_nothing_but_weights() -> None:
+    _, outcome = program(one(transfer(), sparsities=[0.0]))
+    assert outcome.ticket.mask == MaskKey(Recorder(one("imp"), data.card(one("imp").dataset)).dense())

@@ -1,0 +1,101 @@
+"""Moving: masks and weights from one model to another, by role."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from search_spaces.errors import TombolaError
+from workers.models import Family
+from workers.pruning import Mask
+from workers.snapshot import MOMENTS, Snapshot
+
+
+class MoveError(TombolaError):
+    """Models between which nothing can move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A mask that moved, and the roles of kernels of the bodies that moved which had no counterpart."""
+
+    mask: Mask
+    unmapped: tuple[str, ...]
+
+
+def move_mask(mask: Mask, giver: Family, taker: Family, bodies: Collection[str]) -> Moved:
+    """A mask of the taker that in some bodies is that of the giver, kernel by kernel of one role; all else is kept.
+
+    Raises:
+        MoveError: if no kernel has a counterpart.
+    """
+    there = counterparts(giver, taker, bodies)
+    kept = Mask.dense(taker.prunable())
+    own = {name: mask[other] for name, other in there.items() if name in kept and other in mask}
+    unmapped = [taker.role(name) for name in _in(taker, bodies) if name in kept and name not in there]
+    return Moved(Mask({**kept, **own}), tuple(unmapped))
+
+
+def graft(source: Snapshot, onto: Snapshot, giver: Family, taker: Family, bodies: Collection[str]) -> dict[str, Tensor]:
+    """The state `onto` of the taker, in which all tensors with a counterpart in the giver are as in its state `source`.
+
+    Parameters bring their optimizer's moments along, or begin without any, if the source has none.
+
+    Raises:
+        MoveError: if no kernel has a counterpart.
+    """
+    there = counterparts(giver, taker, bodies)
+    own = {name: tensor for name, tensor in onto.items() if _parameter_of(name) not in there}
+    weights = {name: source[other] for name, other in there.items()}
+    back = {other: name for name, other in there.items() if name.split(".")[0] in taker.bodies}
+    moments = {
+        name.replace(parameter, back[parameter], 1): tensor
+        for name, tensor in source.items()
+        if name.startswith(MOMENTS) and (parameter := _parameter_of(name)) in back
+    }
+    return {**own, **weights, **moments}
+
+
+def counterparts(giver: Family, taker: Family, bodies: Collection[str]) -> dict[str, str]:
+    """For each tensor of the taker in some bodies that has one, the giver's tensor of the same role and shape.
+
+    Raises:
+        MoveError: if no kernel has a counterpart.
+    """
+    given = {giver.role(name): name for name in _in(giver, bodies)}
+    shapes = {name: tensor.shape for name, tensor in giver.networks.state_dict().items()}
+    own = {name: tensor.shape for name, tensor in taker.networks.state_dict().items()}
+    copies = [name for name in own if name.split(".")[0] in taker.copies]
+    there = {
+        name: other
+        for name in (*_in(taker, bodies), *(n for n in copies if _body(taker, n) in bodies))
+        if (other := given.get(taker.role(name))) is not None and shapes[other] == own[name]
+    }
+    if not any(name in there for name in taker.kernels()):
+        raise MoveError(
+            f"nothing can move: no kernel has the same role and shape in both models; the source has "
+            f"{_listed(giver, bodies)}, the target {_listed(taker, bodies)}"
+        )
+    return there
+
+
+def _in(family: Family, bodies: Collection[str]) -> list[str]:
+    """The tensors of the components of some bodies."""
+    return [n for n in family.networks.state_dict() if family.bodies.get(n.split(".")[0]) in bodies]
+
+
+def _body(family: Family, name: str) -> str:
+    component = name.split(".")[0]
+    return family.bodies[family.copies.get(component, component)]
+
+
+def _listed(family: Family, bodies: Collection[str]) -> str:
+    kernels = {n: tuple(w.shape) for n, w in family.prunable().items() if _body(family, n) in bodies}
+    return ", ".join(f"{family.role(name)} {'x'.join(map(str, shape))}" for name, shape in kernels.items())
+
+
+def _parameter_of(name: str) -> str:
+    """The tensor that an entry of a snapshot is, or is a moment of."""
+    return name.removeprefix(MOMENTS).rsplit(".", 1)[0] if name.startswith(MOMENTS) else name

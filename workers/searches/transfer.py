@@ -1,0 +1,37 @@
+"""Tickets that move between models (Kalibhat et al. 2021, section 4.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from search_spaces.transfer import Transfer, WeightsOnly
+from workers.laboratory import Laboratory
+from workers.stages import DENSE, Giver, MaskKey, State, Ticket
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A ticket of another model: its mask, the state that it starts from, and that network's first state."""
+
+    giver: Giver
+    mask: MaskKey
+    start: State
+    initial: Callable[[], State]
+
+
+def transfer(lab: Laboratory, method: Transfer, given: Given) -> Ticket:
+    """Take a mask, and weights, role by role; what has no counterpart is dense and starts from its own weights."""
+    assert method.rewind is not None
+    own = lab.train(lab.initial(), lab.dense(), to=method.rewind)
+    mask = lab.move(given.mask, given.giver, method.bodies)
+    if method.weights == "target":
+        return Ticket(own, mask, found=own)
+    weights = given.initial() if method.weights == "source_init" else given.start
+    start = lab.graft(weights, given.giver, method.bodies, onto=own)
+    return Ticket(start, mask, found=start)
+
+
+def weights_only(lab: Laboratory, method: WeightsOnly, ticket: Ticket) -> Ticket:
+    """Keep the start state; nothing is masked."""
+    return Ticket(ticket.start, DENSE, ticket.found)

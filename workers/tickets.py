@@ -1,0 +1,48 @@
+"""Tickets in files: what marks them, and by what keys an imported one is known in a store. No torch."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from search_spaces.canonical import digest
+from search_spaces.errors import TombolaError, sentence
+from search_spaces.transfer import Imported
+from workers import names
+from workers.objects import Objects
+from workers.stages import Line, MaskKey, State
+from workers.store import Store
+
+FORMAT = "tombola ticket 1"
+"""What the metadata of a ticket file hold as `format`."""
+
+MASK = "mask/"
+"""Prefix of a mask's tensors in a ticket file; all other tensors are weights and buffers."""
+
+
+class TicketError(TombolaError):
+    """A ticket that cannot be imported, or that is not there."""
+
+
+def imported_mask(sha256: str) -> MaskKey:
+    """The key of the mask of a ticket file, by the SHA-256 of its content."""
+    return MaskKey(digest({"verb": "import", "version": 1, "ticket": sha256, "part": "mask"}))
+
+
+def imported_state(sha256: str) -> State:
+    """The state of the weights of a ticket file; it has no moments, and no epoch but 0."""
+    return State(Line(digest({"verb": "import", "version": 1, "ticket": sha256, "part": "state"})), 0)
+
+
+def imported(store: Store, ticket: str) -> Imported:
+    """The imported ticket of that id.
+
+    Raises:
+        TicketError: if the store has none, or its model is not known here.
+    """
+    fact = Objects(store).read_fact(names.ticket(ticket))
+    if fact is None:
+        raise TicketError(f"no ticket {ticket!r} in store {store.uri}; `tombola import FILE` brings one in")
+    try:
+        return Imported.model_validate({key: fact[key] for key in Imported.model_fields})
+    except ValidationError as error:
+        raise TicketError(f"ticket {ticket}: {sentence(error)}") from error
