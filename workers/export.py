@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from search_spaces.errors import TombolaError
 from search_spaces.models import ModelSpec
 from search_spaces.trial import Trial
 from workers import __version__, data
+from workers.architecture import architecture
 from workers.archive import Archive
 from workers.models import Family, Image, build
 from workers.pruning import Mask
 from workers.snapshot import weights_only
 from workers.stages import Line, State
 from workers.store import Store
+from workers.tickets import FORMAT, MASK
 from workers.trial import run_trial
 
 
@@ -26,42 +29,57 @@ class ExportError(TombolaError):
     """A ticket that cannot be written."""
 
 
-MASK = "mask/"
-"""Prefix of a mask's tensors in a ticket file; all other tensors are the start weights and buffers."""
+def export_ticket(
+    store: Store, trial: Trial, state_key: str, mask: Mask, path: Path, metrics: Mapping[str, float] | None = None
+) -> None:
+    """Write a ticket: weights and buffers under their own names, masks as bool tensors under `mask/<name>`.
 
-
-def export_ticket(store: Store, trial: Trial, start_key: str, mask: Mask, path: Path) -> None:
-    """Write a ticket: start weights and buffers under their own names, masks as bool tensors under `mask/<name>`.
+    The weights are those of the state that the ticket starts from; or, with the `metrics` that were measured there,
+    of the one that it was trained to, masked. A network that follows another has no mask of its own, and is masked
+    in either case, as training does before its first step.
 
     The metadata hold the trial's spec, the model of these weights, which is narrower than the trial's for a small dense
-    network, the role of every tensor as JSON, and the version of tombola.
+    network, the shape of its images, its architecture, the role of every tensor as JSON, and the version of tombola;
+    of a trained ticket also its metrics and its epoch.
 
     Raises:
-        ExportError: if the start state is gone and cannot be made again, or the file cannot be written.
+        ExportError: if the state is gone and cannot be made again, or the file cannot be written.
     """
-    line, _, epoch = start_key.partition("@")
-    archive, start_state = Archive(store), State(Line(line), int(epoch))
-    point = archive.point(start_state, moments=False)
-    if point is None:
-        run_trial(trial, store)  # its rows stay; what it is made of and has been lost is made again
-        point = archive.point(start_state, moments=False)
-    if point is None:
-        raise ExportError(f"the start state of trial {trial.id} is gone from the store and could not be made again")
-    start = weights_only(point.tensors)
-    model, family = _built_for(start, trial.model, data.card(trial.dataset).image)
-    roles = {name: family.role(name) for name in start}
+    line, _, epoch = state_key.partition("@")
+    weights = _weights(store, trial, State(Line(line), int(epoch)))
+    image = data.card(trial.dataset).image
+    model, family = _built_for(weights, trial.model, image)
+    hidden = {name: kept for name, kept in family.masked(mask).items() if metrics is not None or name not in mask}
+    tensors = {name: tensor * hidden[name] if name in hidden else tensor for name, tensor in weights.items()}
     masks = {f"{MASK}{name}": kept for name, kept in mask.items()}
     metadata = {
-        "format": "tombola ticket 1",
+        "format": FORMAT,
         "tombola": __version__,
         "trial": trial.spec_json,
         "model": canonical_json(model.model_dump()),
-        "roles": canonical_json(roles),
+        "image": canonical_json(image),
+        "roles": canonical_json({name: family.role(name) for name in weights}),
     }
+    if described := architecture(family.networks):
+        metadata["architecture"] = json.dumps(described)  # in which None is an argument like any other
+    if metrics is not None:
+        metadata |= {"metrics": canonical_json(dict(metrics)), "epoch": epoch}
     try:
-        path.write_bytes(save({**start, **masks}, metadata=metadata))
+        path.write_bytes(save({**tensors, **masks}, metadata=metadata))
     except OSError as error:
         raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _weights(store: Store, trial: Trial, state: State) -> dict[str, Tensor]:
+    """Weights and buffers in a state of a trial, which is made again if it is gone."""
+    archive = Archive(store)
+    point = archive.point(state, moments=False)
+    if point is None:
+        run_trial(trial, store)  # its rows stay; what it is made of and has been lost is made again
+        point = archive.point(state, moments=False)
+    if point is None:
+        raise ExportError(f"state {state.key} of trial {trial.id} is gone from the store and could not be made again")
+    return weights_only(point.tensors)
 
 
 def _built_for(tensors: Mapping[str, Tensor], spec: ModelSpec, image: Image) -> tuple[ModelSpec, Family]:

@@ -1,0 +1,178 @@
+"""Exported tickets, in a Python that has torch and safetensors and nothing of ours."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from orchestrator import results
+from search_spaces.trial import Trial
+from tests.toys import TOY_MODELS, toy_trials
+from workers import data
+from workers.architecture import architecture
+from workers.archive import Archive, Point
+from workers.export import export_ticket
+from workers.models import Family, build, initialise, materialise
+from workers.points import WEIGHTS
+from workers.pruning import Mask
+from workers.randomness import generator
+from workers.snapshot import capture
+from workers.stages import Line, State
+from workers.store import Store
+from workers.trial import run_trial
+
+SCRIPT = str(Path(__file__).parents[2] / "docs" / "load_ticket.py")
+IMAGE = (1, 32, 32)
+STATE = State(Line("ab" * 32), 0)
+GAN = {"width": 2, "latent": 3}
+CONV_AUTOENCODER = {"name": "conv_autoencoder", "width": 2}
+MODELS: dict[str, dict[str, Any]] = {
+    "linear_autoencoder": TOY_MODELS["linear_autoencoder"],
+    "conv_autoencoder": CONV_AUTOENCODER,
+    "vae": TOY_MODELS["vae"],
+    "resnet_vae": {**TOY_MODELS["vae"], "backbone": "resnet"},
+    "dcgan": TOY_MODELS["dcgan"],
+    "resnet_sngan": {"name": "sngan", **GAN, "backbone": "resnet"},
+    "sngan": {"name": "sngan", **GAN},
+    "wgan": {"name": "wgan", **GAN},
+    "wgan_gp": {"name": "wgan_gp", **GAN},
+    "averaged": {**TOY_MODELS["dcgan"], "ema": 0.9},
+}
+
+MEASURED = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+JUDGED = """
+import runpy, sys, torch
+from safetensors.torch import load_file
+script, ticket, images, seed = sys.argv[1:]
+networks, _ = runpy.run_path(script)["rebuild"](ticket)
+real = load_file(images)["images"].float() / 127.5 - 1
+latents = torch.randn(len(real), 3, generator=torch.Generator().manual_seed(int(seed)))
+with torch.no_grad():
+    judged = [networks["discriminator"](shown).flatten() for shown in (real, networks["generator"](latents))]
+print(sum(torch.nn.functional.softplus(logits).double().mean().item() for logits in (-judged[0], judged[1])))
+"""
+NOTHING_OF_OURS = """
+loaded = {name.partition(".")[0] for name in sys.modules}
+assert not loaded & {"workers", "search_spaces", "orchestrator", "pandas", "pydantic"}, loaded
+"""
+
+
+def alone(code: str, *arguments: object) -> float:
+    """What a program prints that has only torch and safetensors to work with."""
+    command = [sys.executable, "-I", "-c", code + NOTHING_OF_OURS, *map(str, arguments)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        metadata: dict[str, str] = file.metadata()
+    return metadata
+
+
+def planned(model: dict[str, Any]) -> Trial:
+    (trial,) = toy_trials(models=[model], sparsities=[0.36])
+    return trial
+
+
+def warmed_up(trial: Trial) -> Family:
+    """A model whose buffers are not those that it began with."""
+    family = build(trial.model, IMAGE)
+    materialise(family, torch.device("cpu"))
+    initialise(family, 0, "initial")
+    noise = generator(0, "warm up")
+    for _ in range(3):
+        list(family.losses(torch.rand(8, *IMAGE, generator=noise), noise))
+    family.networks.eval()
+    return family
+
+
+def halved(family: Family) -> Mask:
+    noise = generator(0, "mask")
+    return Mask({name: torch.rand(kernel.shape, generator=noise) < 0.5 for name, kernel in family.prunable().items()})
+
+
+def inputs(family: Family, network: str) -> Tensor:
+    if network in ("encoder", "discriminator"):
+        return torch.rand(4, *IMAGE, generator=generator(0, "images"))
+    return family.latents(4, generator(0, "latents"))
+
+
+@pytest.mark.parametrize("metrics", [None, {"elbo": 1.0}], ids=["start", "trained"])
+@pytest.mark.parametrize("model", MODELS)
+def test_rebuilt_networks_compute_what_the_masked_model_does(
+    model: str, metrics: dict[str, float] | None, store: Store, tmp_path: Path
+) -> None:
+    trial, path = planned(MODELS[model]), tmp_path / "ticket.safetensors"
+    family = warmed_up(trial)
+    mask = halved(family)
+    Archive(store).commit_point(STATE, WEIGHTS, Point(capture(family, {}), None))
+    export_ticket(store, trial, STATE.key, mask, path, metrics)
+    networks, _ = runpy.run_path(SCRIPT)["rebuild"](path)
+    assert set(networks) == set(family.networks)
+    for name, kept in family.masked(mask).items():
+        family.networks.get_parameter(name).data.mul_(kept)
+    with torch.no_grad():
+        for name, network in family.networks.items():
+            shown = inputs(family, name)
+            torch.testing.assert_close(networks[name](shown), network(shown))
+
+
+def finished(model: dict[str, Any], store: Store, path: Path) -> Any:
+    """The row of a trial that was run, its trained ticket in `path`, and the images that it was measured on beside."""
+    trial = planned(model)
+    run_trial(trial, store)
+    row = results.trials(store.uri).iloc[0]
+    export_ticket(store, trial, row["final_key"], results.mask(store.uri, trial.id), path, {"kl": 0.5})
+    images = torch.from_numpy(data.load(trial.dataset).held_out[: trial.evaluation.samples].copy())
+    save_file({"images": images}, path.with_name("images.safetensors"))
+    return row
+
+
+@pytest.mark.parametrize("model", ["linear_autoencoder", "conv_autoencoder", "vae"])
+def test_the_stored_error_is_reproduced_without_anything_of_ours(model: str, store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "ticket.safetensors"
+    row = finished(MODELS[model], store, path)
+    error = alone(MEASURED, SCRIPT, path, path.with_name("images.safetensors"))
+    assert error == pytest.approx(row["reconstruction_mse"], rel=1e-6)
+
+
+def test_the_stored_loss_of_a_discriminator_is_reproduced_without_anything_of_ours(
+    store: Store, tmp_path: Path
+) -> None:
+    path = tmp_path / "ticket.safetensors"
+    row = finished(MODELS["dcgan"], store, path)
+    seed = generator(0, "evaluation").initial_seed()
+    loss = alone(JUDGED, SCRIPT, path, path.with_name("images.safetensors"), seed)
+    assert loss == pytest.approx(row["discriminator_loss"], rel=1e-6)
+
+
+def test_a_trained_ticket_is_masked_and_says_what_was_measured_and_when(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "ticket.safetensors"
+    finished(MODELS["averaged"], store, path)
+    tensors, metadata = load_file(path), metadata_of(path)
+    assert json.loads(metadata["metrics"]) == {"kl": 0.5}
+    assert metadata["epoch"] == "4"
+    assert json.loads(metadata["image"]) == [1, 32, 32]
+    masks = {name.removeprefix("mask/"): kept for name, kept in tensors.items() if name.startswith("mask/")}
+    followed = {name.replace("generator", "average"): kept for name, kept in masks.items() if "generator" in name}
+    for name, kept in (masks | followed).items():
+        assert not tensors[name][~kept].any()
+        assert tensors[name][kept].any()
+
+
+@pytest.mark.parametrize("layer", [nn.GELU(), weight_norm(nn.Linear(2, 2)), nn.ModuleList()])
+def test_networks_of_unknown_layers_have_no_architecture(layer: nn.Module) -> None:
+    assert architecture(nn.ModuleDict({"encoder": nn.Sequential(layer)})) is None
