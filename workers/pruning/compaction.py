@@ -59,7 +59,7 @@ class Compaction:
             if isinstance(tensors[name], nn.Parameter):
                 smaller = nn.Parameter(smaller, tensors[name].requires_grad)
             setattr(networks.get_submodule(path), inner, smaller)
-        for path in {name.partition(".parametrizations.")[0].rpartition(".")[0] for name in self._cuts}:
+        for path in {_layer_of(name) for name in self._cuts}:
             _recount(networks.get_submodule(path))
         for group in self._groups:
             for path in group.unflattens:
@@ -122,6 +122,12 @@ def _places(cuts: Mapping[int, Tensor], shape: torch.Size) -> tuple[Tensor, ...]
 def _weight_of(name: str) -> str:
     """The weight or buffer that an entry of a snapshot is, or is a moment of."""
     return name.removeprefix(MOMENTS).rsplit(".", 1)[0] if name.startswith(MOMENTS) else name
+
+
+def _layer_of(name: str) -> str:
+    """The layer that a tensor is of, also where it is one of its parametrisation."""
+    layer, parametrised, _ = name.partition(".parametrizations.")
+    return layer if parametrised else name.rpartition(".")[0]
 
 
 def _recount(layer: nn.Module) -> None:
