@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.executor import Executor
+from orchestrator.executor import Executor, profiles_by_trial
 from orchestrator.inventory import take_inventory
 from orchestrator.plan import Plan, kept_bytes, verbs
+from orchestrator.price import TFLOPS, gpu_hours, price
+from workers import data
+from workers.profiles import Profile
 from workers.store import Store
 
 
@@ -16,7 +21,9 @@ class Estimate:
 
     Where it depends on data when a mask emerges, all figures are the most there can be but `least_epochs`.
     `hours` are those of the missing epochs one after the other, `critical_path_hours` those of the longest chain of
-    the whole plan, which no number of workers can shorten.
+    the whole plan, which no number of workers can shorten; both are None where this machine lacks the GPU to measure
+    them on. `flops` are those of all training, and `gpu_hours` what they take of a GPU that does so many `tflops`
+    (TFLOP/s). Of the data sets in `data_missing`, which are not here, the store is taken to hold nothing.
     """
 
     trials: int
@@ -28,17 +35,26 @@ class Estimate:
     least_epochs: int
     epochs_missing: int
     critical_path_epochs: int
-    critical_path_hours: float
-    hours: float
+    critical_path_hours: float | None
+    hours: float | None
     bytes_kept: int
+    flops_alone: float
+    flops: float
+    tflops: float
+    gpu_hours_alone: float
+    gpu_hours: float
+    data_missing: tuple[str, ...]
 
 
-def estimate(plan: Plan, store: Store, executor: Executor) -> Estimate:
-    """Price a plan with the profiles that `executor` measures."""
+def estimate(plan: Plan, store: Store, executor: Executor, tflops: float = TFLOPS) -> Estimate:
+    """Price a plan with the profiles that `executor` measures, and for a GPU that does so many TFLOP/s."""
     inventory = take_inventory(plan, store)
-    profiles = executor.profiles([planned.trial for planned in plan.trials], store)
-    line_seconds = plan.line_seconds({trial: profile.epoch_seconds for trial, profile in profiles.items()})
+    profiles = _profiles(plan, store, executor)
+    line_seconds = {line: profiles[maker.id].epoch_seconds for line, maker in plan.makers.items()}
+    measured = not any(map(math.isnan, line_seconds.values()))
     sizes = {trial: (p.full_bytes, p.weights_bytes, p.prunable) for trial, p in profiles.items()}
+    flops = price(plan)
+    datasets = {trial.dataset for trial in plan.models}
     return Estimate(
         trials=len(plan.trials),
         stages=verbs(plan),
@@ -49,7 +65,25 @@ def estimate(plan: Plan, store: Store, executor: Executor) -> Estimate:
         least_epochs=plan.least_epochs,
         epochs_missing=inventory.missing,
         critical_path_epochs=round(plan.critical_path()),
-        critical_path_hours=plan.critical_path(line_seconds) / 3600,
-        hours=sum(epochs * line_seconds[line] for line, epochs in inventory.missing_epochs.items()) / 3600,
+        critical_path_hours=plan.critical_path(line_seconds) / 3600 if measured else None,
+        hours=sum(n * line_seconds[line] for line, n in inventory.missing_epochs.items()) / 3600 if measured else None,
         bytes_kept=kept_bytes(plan, sizes),
+        flops_alone=flops.alone,
+        flops=flops.shared,
+        tflops=tflops,
+        gpu_hours_alone=gpu_hours(flops.alone, tflops),
+        gpu_hours=gpu_hours(flops.shared, tflops),
+        data_missing=tuple(sorted({dataset.name for dataset in datasets if data.card_or_nominal(dataset).nominal})),
     )
+
+
+def _profiles(plan: Plan, store: Store, executor: Executor) -> Mapping[str, Profile]:
+    """The profiles of `plan.models`, without seconds if this machine lacks the GPU to measure some of them on."""
+    # Imported here because they load torch, which no other part of a plan needs.
+    from workers.device import DeviceError
+    from workers.profiling import sizes_or_unknown
+
+    try:
+        return executor.profiles(plan.models, store)
+    except DeviceError:
+        return profiles_by_trial(plan.models, sizes_or_unknown)

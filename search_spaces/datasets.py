@@ -37,18 +37,18 @@ class Digits(DatasetSpec):
 
 @datasets.register
 class MNIST(DatasetSpec):
-    """60,000 handwritten digits and 10,000 held out, padded to 32x32."""
+    """60,000 handwritten digits and 10,000 held out, padded to 32x32, or with `size: 28` as they are."""
 
     name: Literal["mnist"] = "mnist"
-    size: Literal[32, 64] = 32
+    size: Literal[28, 32, 64] = 32
 
 
 @datasets.register
 class FashionMNIST(DatasetSpec):
-    """60,000 pieces of clothing and 10,000 held out, padded to 32x32."""
+    """60,000 pieces of clothing and 10,000 held out, padded to 32x32, or with `size: 28` as they are."""
 
     name: Literal["fashion_mnist"] = "fashion_mnist"
-    size: Literal[32, 64] = 32
+    size: Literal[28, 32, 64] = 32
 
 
 @datasets.register

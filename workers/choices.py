@@ -13,7 +13,7 @@ from search_spaces.datasets import FashionMNIST
 from search_spaces.errors import TombolaError
 from search_spaces.trial import Distances, Evaluation, Trial
 from workers import data, names, weights
-from workers.data import DataError
+from workers.data import DataError, DatasetCard
 from workers.demands import wrong_channels
 from workers.feature_spaces import SPACES, Features
 from workers.laboratory import VERSIONS, classifier_key
@@ -34,10 +34,15 @@ class Choice:
 
 
 class Choices:
-    """Settles the distances of trials: as the store remembers, or by what is there."""
+    """Settles the distances of trials: as the store remembers, or by what is there.
 
-    def __init__(self, store: Store) -> None:
+    In `planning`, neither data of known sizes need be there, nor weights that a sweep names and whose SHA-256 is known.
+    """
+
+    def __init__(self, store: Store, *, planning: bool = False) -> None:
         self._objects = Objects(store)
+        self._planning = planning
+        self._card = data.card_or_nominal if planning else data.card
         self._made: dict[str, Choice] = {}
         self._chosen: dict[str, str] = {}
         self._weights: dict[Features, str] = {}
@@ -85,14 +90,15 @@ class Choices:
         if asked != "auto":
             if problem := _too_few(asked, trial.evaluation):
                 raise DistancesError(f"evaluation.distances: {problem}")
-            return asked, f"{asked}, as asked for"
+            reasons = (f"{asked}, as asked for", _missing(asked) if self._planning else None)
+            return asked, "; ".join(filter(None, reasons))
         key = digest({"dataset": data.in_full(trial.dataset).model_dump()})
         remembered = self._objects.read_fact(names.choice(key))
         if remembered == "none":
             return None, "none, as before in this store; name evaluation.distances.features to have any"
         if remembered is not None and _too_few(remembered, trial.evaluation) is None:
             return remembered, f"{remembered}, as before in this store"
-        found, why = _best_that_is_there(trial)
+        found, why = _best_that_is_there(trial, self._card(trial.dataset))
         self._chosen.setdefault(key, found or "none")
         return found, why
 
@@ -101,9 +107,14 @@ class Choices:
             return Distances(features="none")
         if features not in self._weights:
             known: str | None = self._objects.read_fact(names.choice(_network_key(features)))
-            self._weights[features] = known or _weights(features)
+            self._weights[features] = known or self._weights_of(features)
         chosen = {"features": features, "weights": self._weights[features]}
         return trial.evaluation.distances.model_copy(update=chosen)
+
+    def _weights_of(self, features: Features) -> str:
+        if features == "fashion":
+            return classifier_key("fashion", self._card(FashionMNIST()))
+        return weights.SHA256[features] if self._planning else weights.needed(features).sha256
 
 
 def _network_key(features: Features) -> str:
@@ -115,10 +126,10 @@ def _measured(trial: Trial, distances: Distances) -> Trial:
     return trial.evaluated(trial.evaluation.model_copy(update={"distances": distances}))
 
 
-def _best_that_is_there(trial: Trial) -> tuple[Features | None, str]:
+def _best_that_is_there(trial: Trial, card: DatasetCard) -> tuple[Features | None, str]:
     problems: list[str] = []
     for features in SPACES:
-        problem = wrong_channels(trial, data.card(trial.dataset), features)
+        problem = wrong_channels(trial, card, features)
         problem = problem or _too_few(features, trial.evaluation) or _missing(features)
         if problem is None:
             return features, "; ".join([f"{features}, the best that is there", *problems])
@@ -147,9 +158,3 @@ def _missing(features: Features) -> str | None:
             return f"fashion has nothing to learn from: {error}"
         return None
     return None if weights.find(features) else f"{features} has no weights here"
-
-
-def _weights(features: Features) -> str:
-    if features == "fashion":
-        return classifier_key("fashion", data.card(FashionMNIST()))
-    return weights.needed(features).sha256

@@ -250,7 +250,7 @@ class Laboratory(ABC):
         if not evaluation.downstream or not self.trial.model.reconstructs:
             return features, None
         dataset = data.in_full(self.trial.dataset)
-        return features, self._fit(classifier_key("resnet18", data.card(dataset)), "resnet18", dataset)
+        return features, self._fit(classifier_key("resnet18", data.card_or_nominal(dataset)), "resnet18", dataset)
 
     def _features(self, distances: Distances, part: str, samples: int) -> str | None:
         """The key of the features of real images that fakes are compared with."""

@@ -14,7 +14,10 @@ from workers.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Sizes in bytes of a state kept in full and of its weights alone, prunable weights, seconds an epoch takes."""
+    """Sizes in bytes of a state kept in full and of its weights alone, prunable weights, seconds an epoch takes.
+
+    Seconds are NaN where they were not measured.
+    """
 
     full_bytes: int
     weights_bytes: int
@@ -29,7 +32,7 @@ UNKNOWN = Profile(0, 0, 0, 0.0)
 def profile_key(trial: Trial) -> str:
     """Trials with the same key have the same profile on this machine."""
     facts = trial.model_dump(include={"model", "dataset", "recipe", "resources"})
-    return digest({**facts, "data": data.card(trial.dataset).fingerprint, "host": platform.node()})
+    return digest({**facts, "data": data.card_or_nominal(trial.dataset).fingerprint, "host": platform.node()})
 
 
 def known_profile(trial: Trial, store: Store) -> Profile | None:

@@ -10,8 +10,9 @@ from search_spaces.canonical import digest
 from search_spaces.datasets import DatasetSpec
 from workers.data import celeba, cifar10, digits, emoji, image_folder
 from workers.data.cached import Cached
-from workers.data.card import DataError, DatasetCard, Images, Labels, Split
+from workers.data.card import NOMINAL, DataError, DatasetCard, Images, Labels, MissingDataError, Split
 from workers.data.idx import fashion_mnist, mnist
+from workers.data.nominal import nominal_card
 
 
 class Source(Protocol):
@@ -44,9 +45,22 @@ def card(spec: DatasetSpec) -> DatasetCard:
     """
     if spec.fraction is None:
         return sources[spec.name].card(spec)
-    whole = card(in_full(spec))
-    fingerprint = digest({"fingerprint": whole.fingerprint, "fraction": spec.fraction})
-    return replace(whole, fingerprint=fingerprint, train=_share(whole.train, spec.fraction))
+    return _part(card(in_full(spec)), spec.fraction)
+
+
+def card_or_nominal(spec: DatasetSpec) -> DatasetCard:
+    """The card of a data set, where its files are missing a nominal one: for planning, as it is of no images.
+
+    Raises:
+        DataError: if its files are damaged, or missing and only they can tell.
+    """
+    try:
+        return card(spec)
+    except MissingDataError:
+        nominal = nominal_card(in_full(spec))
+        if nominal is None:
+            raise
+        return nominal if spec.fraction is None else _part(nominal, spec.fraction)
 
 
 @cache
@@ -69,8 +83,28 @@ def in_full(spec: DatasetSpec) -> DatasetSpec:
     return spec.model_copy(update={"fraction": None})
 
 
+def _part(whole: DatasetCard, fraction: float) -> DatasetCard:
+    """The card of the first of its training images."""
+    fingerprint = digest({"fingerprint": whole.fingerprint, "fraction": fraction})
+    if whole.nominal:
+        fingerprint = f"{NOMINAL}{fingerprint}"
+    return replace(whole, fingerprint=fingerprint, train=_share(whole.train, fraction))
+
+
 def _share(train: int, fraction: float) -> int:
     return max(1, round(train * fraction))
 
 
-__all__ = ["DataError", "DatasetCard", "Images", "Labels", "Source", "Split", "card", "in_full", "load", "sources"]
+__all__ = [
+    "DataError",
+    "DatasetCard",
+    "Images",
+    "Labels",
+    "Source",
+    "Split",
+    "card",
+    "card_or_nominal",
+    "in_full",
+    "load",
+    "sources",
+]

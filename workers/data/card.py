@@ -20,6 +20,14 @@ class DataError(TombolaError):
     """Data that is missing or damaged; the message says where it was looked for and how to get it."""
 
 
+class MissingDataError(DataError):
+    """Data whose files are not on this machine, or not all of them."""
+
+
+NOMINAL = "nominal-"
+"""What the fingerprint of a card begins with that is of no images: no other fingerprint does, as they are digests."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetCard:
     """What keys and plans need: `fingerprint` stands for content, split and transform; `image` is (C, H, W).
@@ -33,6 +41,11 @@ class DatasetCard:
     held_out: int
     classes: int = 0
     labels: str = ""
+
+    @property
+    def nominal(self) -> bool:
+        """Whether it is of a definition, and not of images that are here."""
+        return self.fingerprint.startswith(NOMINAL)
 
 
 @dataclass(frozen=True, slots=True)

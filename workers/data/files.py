@@ -9,7 +9,7 @@ from functools import partial
 from io import BufferedReader, BytesIO
 from pathlib import Path
 
-from workers.data.card import DataError
+from workers.data.card import DataError, MissingDataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def first_found(dataset: str, candidates: Iterable[Files], remedy: str) -> Files
     """The first of `candidates` that is there, all of it.
 
     Raises:
-        DataError: if none is; it says where they were looked for.
+        MissingDataError: if none is; it says where they were looked for.
     """
     looked_in = []
     for files in candidates:
@@ -40,7 +40,7 @@ def first_found(dataset: str, candidates: Iterable[Files], remedy: str) -> Files
             return files
         looked_in.append(str(files.root))
     places = " or ".join(dict.fromkeys(looked_in))
-    raise DataError(f"data set {dataset}: its files are not in {places}, or not all of them; {remedy}")
+    raise MissingDataError(f"data set {dataset}: its files are not in {places}, or not all of them; {remedy}")
 
 
 def verify(content: BufferedReader | BytesIO, md5: str, path: Path, remedy: str) -> None:

@@ -34,7 +34,7 @@ MD5 = {
     },
 }
 
-_MARGIN = 2
+_SIDE, _MARGIN = 28, 2
 _SPLIT = "the official test images held out"
 _TRANSFORM = "zero margin of 2 pixels, enlarged to {size} by bilinear interpolation"
 
@@ -52,7 +52,8 @@ class Idx:
         return first_found(self._name, self._candidates(), self._remedy)
 
     def words(self, spec: DatasetSpec) -> dict[str, str]:
-        return {"split": _SPLIT, "transform": _TRANSFORM.format(size=_size(spec))}
+        transform = "none" if _size(spec) == _SIDE else _TRANSFORM.format(size=_size(spec))
+        return {"split": _SPLIT, "transform": transform}
 
     def decode(self, spec: DatasetSpec, files: Files) -> Split:
         train, train_labels, held_out, held_out_labels = (self._array(files.root / name) for name in files.names)
@@ -81,6 +82,8 @@ def _size(spec: DatasetSpec) -> int:
 
 
 def _padded(images: Images, size: int) -> Images:
+    if size == _SIDE:
+        return images[:, None]
     return enlarged(np.pad(images[:, None], ((0, 0), (0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN))), size)
 
 

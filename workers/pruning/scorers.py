@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import activation
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
+from torch.nn.utils.parametrize import is_parametrized
 
 Loss = Callable[[], Tensor | Iterable[Tensor]]
 """Gives a loss, or its parts one after the other, which sum to it: chunks of a batch, each weighted by its size, need
@@ -109,7 +109,7 @@ def _linear_and_positive(network: nn.Module) -> nn.Module:
     positive = copy.deepcopy(network).double().eval()
     for module in list(positive.modules()):
         if is_parametrized(module, "weight"):
-            remove_parametrizations(module, "weight", leave_parametrized=False)
+            _without_parametrization(module)
     for name, module in list(positive.named_modules(remove_duplicate=False)):
         if isinstance(module, _ACTIVATIONS):
             positive.set_submodule(name, nn.Identity())
@@ -121,3 +121,14 @@ def _linear_and_positive(network: nn.Module) -> nn.Module:
             if isinstance(module, _BatchNorm) and module.running_mean is not None:
                 module.running_mean.zero_()
     return positive
+
+
+def _without_parametrization(layer: nn.Module) -> None:
+    """Give a layer its original kernel for a weight.
+
+    torch's own way takes the weight from the layer's class, too, which copies of a layer share.
+    """
+    original = layer.get_parameter("parametrizations.weight.original")
+    layer.__class__ = type(layer).__bases__[0]
+    del layer.parametrizations
+    layer.register_parameter("weight", nn.Parameter(original.detach()))

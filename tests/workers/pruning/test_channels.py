@@ -5,9 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from search_spaces.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
 from workers.models import build
+from workers.models.backbones import residual
 from workers.pruning import Mask
 from workers.pruning.channels import ChannelGroup, Slice, channel_groups, expand, kept_channels
 
@@ -132,6 +134,61 @@ class Residual(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         outputs: Tensor = inputs + self.body(inputs)
         return outputs
+
+
+def around(body: list[nn.Module], shortcut: nn.Module) -> residual.Residual:
+    return residual.Residual(nn.Sequential(*body), shortcut)
+
+
+def test_what_a_shortcut_adds_to_is_one_group_with_all_that_make_and_read_it() -> None:
+    block = around([nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Conv2d(6, 4, 1), nn.BatchNorm2d(4)], nn.Identity())
+    stream, inside = groups_of(nn.Conv2d(1, 4, 1), nn.ReLU(), block, nn.ReLU(), nn.Conv2d(4, 2, 1))
+    assert [part.tensor for part in stream.outputs] == ["net.0.weight", "net.2.body.2.weight"]
+    assert [part.tensor for part in stream.inputs] == ["net.2.body.0.weight", "net.4.weight"]
+    assert stream.gammas == ("net.2.body.3.weight",)
+    assert [part.tensor for part in (*inside.outputs, *inside.inputs)] == ["net.2.body.0.weight", "net.2.body.2.weight"]
+
+
+def test_a_shortcut_with_a_kernel_reads_one_group_and_makes_another() -> None:
+    block = around([nn.Conv2d(4, 6, 1)], nn.Conv2d(4, 6, 1))
+    before, after = groups_of(nn.Conv2d(1, 4, 1), block, nn.Conv2d(6, 2, 1))
+    assert [part.tensor for part in before.inputs] == ["net.1.body.0.weight", "net.1.shortcut.weight"]
+    assert [part.tensor for part in after.outputs] == ["net.1.body.0.weight", "net.1.shortcut.weight"]
+    assert after.size == 6
+
+
+@pytest.mark.parametrize("barrier", [nn.GroupNorm(2, 4), nn.Softmax(dim=1)])
+def test_a_barrier_on_either_way_leaves_the_whole_sum_alone(barrier: nn.Module) -> None:
+    for block in (around([nn.Conv2d(4, 4, 1), barrier], nn.Identity()), around([nn.Conv2d(4, 4, 1)], barrier)):
+        assert sizes_of(nn.Conv2d(1, 4, 1), block, nn.Conv2d(4, 2, 1)) == {}
+
+
+def test_a_sum_that_leaves_the_network_is_no_group() -> None:
+    assert sizes_of(nn.Conv2d(1, 4, 1), around([nn.Conv2d(4, 5, 1), nn.Conv2d(5, 4, 1)], nn.Identity())) == {
+        "net.1.body.0.weight": 5
+    }
+
+
+@pytest.mark.parametrize("made", [nn.Conv2d(3, 4, 2), nn.ConvTranspose2d(3, 4, 2)])
+def test_vectors_of_spectral_norms_go_with_the_channels_that_are_made_and_read(made: nn.Module) -> None:
+    (group,) = groups_of(spectral_norm(made), nn.ReLU(), spectral_norm(nn.Conv2d(4, 5, 3)))
+    vectors = {part.tensor: part for part in group.along if "parametrizations" in part.tensor}
+    assert vectors == {
+        "net.0.parametrizations.weight.0._u": Slice("net.0.parametrizations.weight.0._u", 0, 1),
+        "net.2.parametrizations.weight.0._v": Slice("net.2.parametrizations.weight.0._v", 0, 9),
+    }
+    assert [part.tensor for part in (*group.outputs, *group.inputs)] == [
+        "net.0.parametrizations.weight.original",
+        "net.2.parametrizations.weight.original",
+    ]
+
+
+@pytest.mark.parametrize("spec", [VAE(width=2, backbone="resnet"), DCGAN(width=2, backbone="resnet")])
+def test_of_a_residual_network_every_hidden_channel_is_in_one_group(spec: ModelSpec) -> None:
+    family = build(spec, (1, 32, 32))
+    outputs = [part.tensor for group in channel_groups(family.networks) for part in group.outputs]
+    heads = ("to_posterior", "to_logit", "up1.image")
+    assert sorted(outputs) == sorted(name for name in family.kernels() if not any(head in name for head in heads))
 
 
 def test_what_is_no_chain_has_no_groups() -> None:

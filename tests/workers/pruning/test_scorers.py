@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable, Iterator
 from weakref import WeakSet
 
@@ -6,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
+from torch.nn.utils.parametrizations import spectral_norm
 
+from workers.models.backbones.residual import Residual
 from workers.pruning import grasp, keep_top, magnitude, random, snip, synflow
 from workers.pruning.scorers import Loss
 
@@ -229,6 +232,23 @@ def test_synflow_shares_one_unit_of_flow_in_every_layer() -> None:
         assert list(scores) == [name for name, p in net.named_parameters() if p.dim() > 1]
         assert all(score.min() >= 0 for score in scores.values())
         assert [score.sum().item() for score in scores.values()] == pytest.approx([1] * len(scores), rel=1e-12)
+
+
+def test_synflow_shares_one_unit_of_flow_among_the_ways_around_a_shortcut() -> None:
+    body, shortcut = nn.Sequential(nn.Conv2d(2, 3, 1), nn.ReLU(), nn.Conv2d(3, 4, 1)), nn.Conv2d(2, 4, 1)
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), Residual(body, shortcut), nn.Upsample(scale_factor=2), nn.Conv2d(4, 1, 1))
+    shares = {name: float(score.sum()) for name, score in synflow(net, (1, 4, 4)).items()}
+    assert shares["0.weight"] == pytest.approx(1)
+    assert shares["1.body.0.weight"] == pytest.approx(shares["1.body.2.weight"])
+    assert shares["1.body.0.weight"] + shares["1.shortcut.weight"] == pytest.approx(1)
+
+
+def test_synflow_scores_the_kernel_that_spectral_norm_divides() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 1, 2))
+    normed = nn.Sequential(*(spectral_norm(copy.deepcopy(m)) if isinstance(m, nn.Conv2d) else m for m in plain))
+    scores = zip(synflow(plain, (1, 4, 4)).values(), synflow(normed, (1, 4, 4)).values(), strict=True)
+    assert all(torch.allclose(left, right) for left, right in scores)
 
 
 def test_synflow_sees_a_batch_norm_as_the_scale_of_its_channels() -> None:
