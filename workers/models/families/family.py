@@ -67,7 +67,7 @@ class Family(ABC):
         return torch.stack([loss.value for loss in self.losses(images, noise)]).sum()
 
     def run(self, component: str, inputs: Tensor, precision: str | None = None) -> Tensor:
-        """The output of one component in fp32, computed under autocast where the precision, if none its own, is bf16."""
+        """The output of one component in fp32, computed in bf16 under autocast if that is the precision, or its own."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=(precision or self.precision) == "bf16"):
             outputs: Tensor = self.networks[component](inputs)
         return outputs.float()
