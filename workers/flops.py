@@ -11,7 +11,7 @@ gradient of a grouped convolution counts as if it had no groups.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -59,22 +59,23 @@ def step_flops(family: Family, image: tuple[int, int, int], batch: int) -> dict[
     """FLOPs of one training step on `batch` images (channels, height, width), by the prunable kernel they are for.
 
     The step is that of `workers.training`: every loss in turn, each with its backward pass to the parameters of its
-    own phase; where losses are not due in every step, it is the mean over a period. What belongs to no prunable kernel,
-    such as what a gradient is differentiated by, is under the key "", which is left out where there is nothing. Neither
-    weights nor work are needed: the family may be on the meta device, and is left as it was.
+    own phase; where losses are not due in every step, it is the mean over a period of steps. What belongs to no
+    prunable kernel is under the key "", which is left out where there is nothing. Neither weights nor work are
+    needed: the family may be on the meta device, and is left as it was.
     """
     with FakeTensorMode(), FlopCounter() as counter:
         double = _without_weights(family)
-        meters = {name: _Meter(counter) for name in double.prunable()}
+        meters = {name: _Meter(counter) for name in double.kernels()}
         for name, layer in double.kernels().items():
             meters[name].attach(layer)
         double.networks.train()
         for step in range(double.period):
             for loss in islice(double.losses(torch.empty(batch, *image), torch.Generator()), double.due(step)):
                 loss.value.backward(inputs=double.parameters_of(loss.phase))
-    flops = {name: meter.flops / double.period for name, meter in meters.items()}
-    rest = counter.total / double.period - sum(flops.values())
-    return flops | {"": rest} if rest else flops
+    flops = {name: meter.flops for name, meter in meters.items()}
+    rest = counter.total - sum(flops.values())
+    of_period = flops | {"": rest} if rest else flops
+    return {name: count if double.period == 1 else count / double.period for name, count in of_period.items()}
 
 
 def sparse_flops(per_kernel: Mapping[str, float], densities: Mapping[str, float]) -> float:
@@ -99,37 +100,33 @@ def _without_weights(family: Family) -> Family:
 
 
 class _Meter:
-    """Reads a counter when a layer starts and when it stops, forward and backward; `flops` is what it took in all."""
+    """Reads a counter when a layer starts and when it stops, forward and backward; `flops` is what it took in all.
+
+    Where gradients are differentiated too, it goes on in the graph that they leave.
+    """
 
     def __init__(self, counter: FlopCounter) -> None:
         self.flops = 0
         self._counter = counter
         self._began = 0
+        self._followed: set[Node | None] = set()
 
     def attach(self, layer: nn.Module) -> None:
         layer.register_forward_pre_hook(self._start)
-        layer.register_forward_hook(self._follow)
+        layer.register_forward_hook(lambda _, inputs, output: self._stop((output,), inputs))
 
     def _start(self, *_: object) -> None:
         self._began = self._counter.total
 
-    def _stop(self, *_: object) -> None:
+    def _stop(self, results: Sequence[Tensor | None], sources: Sequence[Tensor | None]) -> None:
+        """Go on measuring in the graph that leads from results to leaves without passing through sources."""
         self.flops += self._counter.total - self._began
-
-    def _follow(self, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Go on measuring in the layer's own part of the graph."""
-        self._stop()
-        for node in _between(inputs[0], output):
-            node.register_prehook(self._start)
-            node.register_hook(self._stop)
-
-
-def _between(source: Tensor, output: Tensor) -> Iterator[Node]:
-    """The nodes of the autograd graph that lead from `output` to leaves without passing through `source`."""
-    pending, seen = [output.grad_fn], {None, source.grad_fn}
-    while pending:
-        node = pending.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            yield node
-            pending.extend(following for following, _ in node.next_functions)
+        self._followed |= {source.grad_fn for source in sources if source is not None}
+        pending = [result.grad_fn for result in results if result is not None]
+        while pending:
+            node = pending.pop()
+            if node is not None and node not in self._followed:
+                self._followed.add(node)
+                node.register_prehook(self._start)
+                node.register_hook(self._stop)
+                pending.extend(following for following, _ in node.next_functions)

@@ -155,7 +155,7 @@ class Laboratory(ABC):
         return MaskKey(key)
 
     def graft(self, source: State, giver: Giver, bodies: tuple[str, ...], onto: State) -> State:
-        """The state `onto`, in which some bodies have the weights and moments of another model's, role by role."""
+        """The state `onto`, in which some bodies have the weights of another model's, role by role."""
         key = self._key(
             "graft", source=source.key, giver=_digest_of(giver), onto=onto.key, taker=self._model, bodies=bodies
         )

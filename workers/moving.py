@@ -10,7 +10,7 @@ from torch import Tensor
 from search_spaces.errors import TombolaError
 from workers.models import Family
 from workers.pruning import Mask
-from workers.snapshot import MOMENTS, Snapshot
+from workers.snapshot import Snapshot, tensor_of
 
 
 class MoveError(TombolaError):
@@ -41,21 +41,15 @@ def move_mask(mask: Mask, giver: Family, taker: Family, bodies: Collection[str])
 def graft(source: Snapshot, onto: Snapshot, giver: Family, taker: Family, bodies: Collection[str]) -> dict[str, Tensor]:
     """The state `onto` of the taker, in which all tensors with a counterpart in the giver are as in its state `source`.
 
-    Parameters bring their optimizer's moments along, or begin without any, if the source has none.
+    Parameters that moved begin without moments of their optimizer: those of another loss are of another size, and
+    would hold them fast, or throw them about, for as long as the optimizer remembers.
 
     Raises:
         MoveError: if no kernel has a counterpart.
     """
     there = counterparts(giver, taker, bodies)
-    own = {name: tensor for name, tensor in onto.items() if _parameter_of(name) not in there}
-    weights = {name: source[other] for name, other in there.items()}
-    back = {other: name for name, other in there.items() if name.split(".")[0] in taker.bodies}
-    moments = {
-        name.replace(parameter, back[parameter], 1): tensor
-        for name, tensor in source.items()
-        if name.startswith(MOMENTS) and (parameter := _parameter_of(name)) in back
-    }
-    return {**own, **weights, **moments}
+    own = {name: tensor for name, tensor in onto.items() if tensor_of(name) not in there}
+    return own | {name: source[other] for name, other in there.items()}
 
 
 def counterparts(giver: Family, taker: Family, bodies: Collection[str]) -> dict[str, str]:
@@ -94,8 +88,3 @@ def _body(family: Family, name: str) -> str:
 def _listed(family: Family, bodies: Collection[str]) -> str:
     kernels = {n: tuple(w.shape) for n, w in family.prunable().items() if _body(family, n) in bodies}
     return ", ".join(f"{family.role(name)} {'x'.join(map(str, shape))}" for name, shape in kernels.items())
-
-
-def _parameter_of(name: str) -> str:
-    """The tensor that an entry of a snapshot is, or is a moment of."""
-    return name.removeprefix(MOMENTS).rsplit(".", 1)[0] if name.startswith(MOMENTS) else name

@@ -68,7 +68,7 @@ def _points(stages: Iterable[Stage]) -> dict[str, dict[int, str]]:
             wanted[stage.line.key].add(stage.to)
             origins.add(stage.line.origin.key)
         elif isinstance(stage, Graft):
-            origins |= {stage.source.key, stage.onto.key}
+            origins.add(stage.onto.key)
         elif isinstance(stage, Select):
             seen |= {candidate.state.key for candidate in stage.candidates}
     ends = {f"{line}@{max(epochs)}" for line, epochs in wanted.items()}

@@ -48,6 +48,11 @@ def restore(snapshot: Snapshot, family: Family, optimizers: Optimizers) -> None:
             owner[parameter].state[parameter][quantity] = like.detach().copy_(tensor)
 
 
+def tensor_of(name: str) -> str:
+    """The weight or buffer that an entry of a snapshot is, or is a moment of."""
+    return name.removeprefix(MOMENTS).rsplit(".", 1)[0] if name.startswith(MOMENTS) else name
+
+
 def weights_only(snapshot: Snapshot) -> dict[str, Tensor]:
     """The snapshot without moments."""
     return {name: tensor for name, tensor in snapshot.items() if not name.startswith(MOMENTS)}

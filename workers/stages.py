@@ -226,7 +226,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Graft:
-    """Put the weights that `source` has of some `bodies`, with their moments, in the same roles of a state `onto`."""
+    """Put the weights that `source` has of some `bodies` in the same roles of a state `onto`."""
 
     line: Line
     source: State

@@ -47,7 +47,8 @@ class Trainer:
 
     def graft(self, stage: Graft) -> None:
         bench = self._bench
-        source, onto = (bench.point(state, moments=True).tensors for state in (stage.source, stage.onto))
+        source = bench.point(stage.source).tensors
+        onto = bench.point(stage.onto, moments=True).tensors
         giver = build(stage.giver.model, stage.giver.image)
         grafted = graft(source, onto, giver, bench.built(None), stage.bodies)
         self._archive.commit_point(stage.state, FULL, Point(grafted, None))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
+from search_spaces.models import DCGAN, SNGAN, VAE, WGAN, WGANGP, ConvAutoencoder, LinearAutoencoder, ModelSpec
 from workers.flops import FlopCounter, sparse_flops, step_flops
 from workers.models import build, initialise, materialise
 from workers.models.families import Autoencoder, Loss
@@ -18,6 +18,11 @@ TOYS: dict[str, ModelSpec] = {
     "linear_autoencoder": LinearAutoencoder(width=8, latent=4),
     "vae": VAE(width=2, latent=3),
     "dcgan": DCGAN(width=2, latent=3),
+    "conv_autoencoder": ConvAutoencoder(width=2),
+    "resnet_vae": VAE(width=2, latent=3, backbone="resnet"),
+    "resnet_dcgan": DCGAN(width=2, latent=3, backbone="resnet", ema=0.9),
+    "sngan": SNGAN(width=2, latent=3),
+    "wgan_gp": WGANGP(width=2, latent=3, critic_steps=1),
 }
 
 # A layer, the shape of its inputs, and the FLOPs of one pass by hand: 2 x (images x positions at which the kernel is
@@ -147,6 +152,37 @@ def test_a_gan_step_by_hand() -> None:
         "generator.up2.conv.weight": other_of_one * 2 * BATCH * 8**2 * (4 * 2 * 16),
         "generator.up1.conv.weight": other_of_one * 2 * BATCH * 16**2 * (2 * 1 * 16),
     }
+
+
+def test_a_step_of_a_critic_with_gradient_penalty_by_hand() -> None:
+    # In a step of the critic, beside the six passes of a discriminator's update (four at the image): the penalty runs
+    # forward, back to the images, and through that again: to what each layer gave back, and to its weights. The
+    # derivative of a ReLU's slope is zero, but torch carries these zeros back through all layers below the last ReLU.
+    # Every second step the generator has its update, for which the critic runs forward and back once; but the
+    # generator runs forward in both.
+    penalty, zeros, half = 2 + 2, 2, 2 / 2
+    assert step_flops(build(WGANGP(width=2, latent=3, critic_steps=2), IMAGE), IMAGE, BATCH) == {
+        "discriminator.down1.conv.weight": (4 + penalty + zeros - 1 + half) * 2 * BATCH * 16**2 * (1 * 2 * 16),
+        "discriminator.down2.conv.weight": (6 + penalty + zeros + half) * 2 * BATCH * 8**2 * (2 * 4 * 16),
+        "discriminator.down3.conv.weight": (6 + penalty + zeros + half) * 2 * BATCH * 4**2 * (4 * 8 * 16),
+        "discriminator.to_logit.conv.weight": (6 + penalty + half) * 2 * BATCH * (8 * 1 * 16),
+        "generator.from_noise.conv.weight": (1 + 1 / 2) * 2 * BATCH * (3 * 8 * 16),
+        "generator.up3.conv.weight": (1 + 2 / 2) * 2 * BATCH * 4**2 * (8 * 4 * 16),
+        "generator.up2.conv.weight": (1 + 2 / 2) * 2 * BATCH * 8**2 * (4 * 2 * 16),
+        "generator.up1.conv.weight": (1 + 2 / 2) * 2 * BATCH * 16**2 * (2 * 1 * 16),
+    }
+
+
+def test_a_critic_alone_is_updated_in_all_steps_of_a_period_but_one() -> None:
+    flops = {n: step_flops(build(WGAN(width=2, latent=3, critic_steps=n), IMAGE), IMAGE, BATCH) for n in (1, 3)}
+    forward = 2 * BATCH * 8**2 * (2 * 4 * 16)  # of the second layer on either side
+    for name, critic, both in (("discriminator.down2", 6, 8), ("generator.up2", 1, 3)):
+        assert flops[1][f"{name}.conv.weight"] == both * forward
+        assert flops[3][f"{name}.conv.weight"] == pytest.approx((2 * critic + both) / 3 * forward)
+
+
+def test_flops_of_one_step_are_whole_numbers() -> None:
+    assert {type(count) for count in step_flops(build(TOYS["sngan"], IMAGE), IMAGE, BATCH).values()} == {int}
 
 
 class _TwoHeads(Autoencoder):

@@ -54,7 +54,7 @@ def test_a_body_that_does_not_move_stays_dense() -> None:
     assert moved.unmapped == ("decode.from_noise.conv.weight",)
 
 
-def test_weights_norms_and_moments_move_by_role_and_all_else_is_the_targets() -> None:
+def test_weights_and_norms_move_by_role_and_all_else_is_the_targets() -> None:
     vae, gan = build(VAE(width=4, latent=5), RGB), build(DCGAN(width=4, latent=5, ema=0.9), RGB)
     moment = "moments.decoder.up2.conv.weight.exp_avg"
     source = state(vae, 1.0) | {moment: torch.full((8, 4, 4, 4), 3.0)}
@@ -67,11 +67,8 @@ def test_weights_norms_and_moments_move_by_role_and_all_else_is_the_targets() ->
     assert grafted["average.up2.conv.bias"].unique().tolist() == [1]
     assert grafted["generator.from_noise.conv.weight"].unique().tolist() == [2]
     assert grafted["discriminator.down1.conv.weight"].unique().tolist() == [2]
-    moments = {name: tensor.unique().tolist() for name, tensor in grafted.items() if name.startswith("moments.")}
-    assert moments == {
-        "moments.generator.up2.conv.weight.exp_avg": [3],
-        "moments.generator.from_noise.conv.weight.step": [7],
-    }
+    moments = [name for name in grafted if name.startswith("moments.")]
+    assert moments == ["moments.generator.from_noise.conv.weight.step"], "what moved begins without any"
 
 
 def test_spectral_norm_does_not_hide_a_kernel() -> None:

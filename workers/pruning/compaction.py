@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from workers.models import Family
 from workers.pruning.channels import ChannelGroup, Slice, channel_groups, kept_channels
 from workers.pruning.mask import Mask
-from workers.snapshot import MOMENTS, Snapshot
+from workers.snapshot import Snapshot, tensor_of
 
 
 class Compaction:
@@ -68,7 +68,7 @@ class Compaction:
 
     def compact(self, snapshot: Snapshot) -> dict[str, Tensor]:
         """The state of the smaller network: weights, buffers and moments of the channels that are left."""
-        return {name: self._cut(_weight_of(name), tensor) for name, tensor in snapshot.items()}
+        return {name: self._cut(tensor_of(name), tensor) for name, tensor in snapshot.items()}
 
     def scatter(self, compacted: Snapshot, onto: Snapshot) -> dict[str, Tensor]:
         """The state of the smaller network in the shapes of the whole one.
@@ -95,7 +95,7 @@ class Compaction:
         return tensor
 
     def _scattered(self, name: str, tensor: Tensor, onto: Snapshot) -> Tensor:
-        weight = _weight_of(name)
+        weight = tensor_of(name)
         if weight not in self._cuts or not tensor.dim():
             return tensor
         whole = onto[name].clone() if name in onto else tensor.new_zeros(onto[weight].shape)
@@ -117,11 +117,6 @@ def _places(cuts: Mapping[int, Tensor], shape: torch.Size) -> tuple[Tensor, ...]
     axes = range(max(cuts) + 1)
     kept = [cuts.get(axis, torch.arange(shape[axis])) for axis in axes]
     return tuple(index.reshape(-1, *[1] * (len(axes) - 1 - axis)) for axis, index in zip(axes, kept, strict=True))
-
-
-def _weight_of(name: str) -> str:
-    """The weight or buffer that an entry of a snapshot is, or is a moment of."""
-    return name.removeprefix(MOMENTS).rsplit(".", 1)[0] if name.startswith(MOMENTS) else name
 
 
 def _layer_of(name: str) -> str:

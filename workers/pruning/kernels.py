@@ -43,7 +43,7 @@ class Kernel:
         parameters = dict(layer.named_parameters())
         if own not in parameters:
             return None
-        shape, axis = parameters[own].shape, int(kind is nn.ConvTranspose2d)
+        shape, axis = parameters[own].shape, _made_along(layer)
         along = [f"{name}.bias"] if "bias" in parameters else []
         along += [f"{name}.parametrizations.weight.0._u"] if normed else []
         return cls(
@@ -59,9 +59,14 @@ class Kernel:
 
 
 def _has_spectral_norm(layer: nn.Module) -> bool:
-    """Whether that is all that is done to a layer's weight, and nothing to its other tensors."""
+    """Whether that, with a row for each feature made, is all that is done to a layer's weight, and nothing to others."""
     if not is_parametrized(layer, "weight"):
         return False
-    lists = layer.parametrizations
-    assert isinstance(lists, nn.ModuleDict)
-    return list(lists) == ["weight"] and [type(each) for each in lists["weight"].children()] == [_SpectralNorm]
+    assert isinstance(layer.parametrizations, nn.ModuleDict)
+    done = [each for steps in layer.parametrizations.children() for each in steps.children()]
+    return len(done) == 1 and type(done[0]) is _SpectralNorm and done[0].dim == _made_along(layer)
+
+
+def _made_along(layer: nn.Module) -> int:
+    """The axis of a layer's kernel that holds what is made."""
+    return int(isinstance(layer, nn.ConvTranspose2d))

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from workers.models.backbones.residual import Residual
 from workers.pruning.groups import ChannelGroup, Slice
@@ -214,7 +215,7 @@ class _Walk:
             return self._around(name, module, place)
         if (kernel := Kernel.of(name, module)) is not None:
             return self._made_by(kernel, place)
-        self.understands &= not list(module.children())
+        self.understands &= is_parametrized(module) or not list(module.children())
         if place is not None and not place.passes(name, module):
             place.group.lose()
             return None

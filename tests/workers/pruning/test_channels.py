@@ -1,11 +1,13 @@
 """Which channels there are, and masks of them."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
 from search_spaces.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
 from workers.models import build
@@ -181,6 +183,38 @@ def test_vectors_of_spectral_norms_go_with_the_channels_that_are_made_and_read(m
         "net.0.parametrizations.weight.original",
         "net.2.parametrizations.weight.original",
     ]
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda layer: spectral_norm(layer, dim=1),
+        lambda layer: spectral_norm(layer, "bias"),
+        lambda layer: spectral_norm(spectral_norm(layer)),
+        weight_norm,
+        orthogonal,
+    ],
+    ids=["by columns", "of the bias", "twice", "weight norm", "orthogonal"],
+)
+def test_kernels_under_anything_but_a_plain_spectral_norm_are_barriers(
+    compute: Callable[[nn.Module], nn.Module],
+) -> None:
+    layers = (nn.Conv2d(1, 4, 1), compute(nn.Conv2d(4, 4, 1)), nn.Conv2d(4, 5, 1), nn.Conv2d(5, 1, 1))
+    assert sizes_of(*layers) == {"net.2.weight": 5}
+
+
+def test_sums_within_sums_and_one_after_the_other_are_one_group() -> None:
+    nested = around([around([nn.Conv2d(4, 4, 1)], nn.Identity())], nn.Conv2d(4, 4, 1))
+    following = around([nn.Conv2d(4, 4, 1)], nn.Sequential(nn.ReLU()))
+    (group,) = groups_of(nn.Conv2d(1, 4, 1), nested, following, nn.Conv2d(4, 1, 1))
+    inner = {"net.1.body.0.body.0.weight", "net.1.shortcut.weight", "net.2.body.0.weight"}
+    assert {part.tensor for part in group.outputs} == {"net.0.weight", *inner}
+    assert {part.tensor for part in group.inputs} == {*inner, "net.3.weight"}
+
+
+def test_maps_are_not_added_to_features() -> None:
+    folded = around([nn.Unflatten(1, (3, 2, 2)), nn.ReLU(), nn.Flatten()], nn.Identity())
+    assert sizes_of(nn.Linear(2, 12), folded, nn.Linear(12, 2)) == {}
 
 
 @pytest.mark.parametrize("spec", [VAE(width=2, backbone="resnet"), DCGAN(width=2, backbone="resnet")])
