@@ -59,7 +59,7 @@ class Kernel:
 
 
 def _has_spectral_norm(layer: nn.Module) -> bool:
-    """Whether that, with a row for each feature made, is all that is done to a layer's weight, and nothing to others."""
+    """Whether that, by rows of what is made, is all that is done to a layer's weight, and nothing to its others."""
     if not is_parametrized(layer, "weight"):
         return False
     assert isinstance(layer.parametrizations, nn.ModuleDict)
