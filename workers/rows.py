@@ -105,7 +105,7 @@ HISTORY = _schema(
     (
         "value",
         REAL,
-        "mean over steps; for seconds the total, for a distance that of this epoch's mask from that epoch's",
+        "mean over updates; for seconds the total, for a distance that of this epoch's mask from that epoch's",
     ),
 )
 
