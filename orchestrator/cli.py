@@ -233,7 +233,7 @@ def import_file(
     from workers.importing import import_ticket
 
     name = import_ticket(open_store(store), file)
-    say(f"imported {file} as {name}; name it in a sweep as source: {{ticket: {name}}}")
+    say(f'imported {file} as {name}; name it in a sweep as source: {{ticket: "{name}"}}')
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def test_an_imported_ticket_moves_to_another_model(
     assert imported.code == 0
     ticket = imported.out.split()[3].rstrip(";")
     assert imported.out == (
-        f"imported ticket.safetensors as {ticket}; name it in a sweep as source: {{ticket: {ticket}}}\n"
+        f'imported ticket.safetensors as {ticket}; name it in a sweep as source: {{ticket: "{ticket}"}}\n'
     )
     transfer = {"name": "transfer", "source": {"ticket": ticket}, "move": "decoder"}
     sweep = write(tmp_path / "other.yaml", models=[TOY_MODELS["dcgan"]], methods=[transfer], sparsities=[0.36])
