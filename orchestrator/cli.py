@@ -29,7 +29,7 @@ from orchestrator.progress import duration, label
 from orchestrator.results import ResultsError, matching, rows_of, rows_of_id
 from orchestrator.results import mask as read_mask
 from orchestrator.running import INTERRUPTED, Ran, run_missing
-from orchestrator.sources import frozen, resolved
+from orchestrator.sources import frozen, remember, resolved
 from orchestrator.tables import facts_table, trials_table
 from orchestrator.terminal import say, show_warnings, wide
 from search_spaces import SweepError, load_sweep
@@ -238,21 +238,22 @@ def import_file(
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A sweep, its trials with the distances that they are measured by, and how those were settled."""
+    """A sweep as it was `asked` for and with its queries answered, its trials, and how their distances were settled."""
 
     file: Path
+    asked: Sweep
     sweep: Sweep
     trials: tuple[Trial, ...]
     choices: Choices
 
 
 def _asked(sweep_file: Path, store: Store, download: bool = False, *, planning: bool = False) -> Asked:
-    sweep, choices = load_sweep(sweep_file), Choices(store, planning=planning)
+    asked, choices = load_sweep(sweep_file), Choices(store, planning=planning)
     try:
         if download:
-            fetch_missing(sweep)
-        sweep = frozen(sweep, store)
-        return Asked(sweep_file, sweep, choices.settle(resolved(sweep.trials(), store)), choices)
+            fetch_missing(asked)
+        sweep = frozen(asked, store)
+        return Asked(sweep_file, asked, sweep, choices.settle(resolved(sweep.trials(), store)), choices)
     except TombolaError as error:
         raise SweepError(f"{sweep_file}: {error}") from error
 
@@ -300,6 +301,7 @@ def _run(asked: Asked, store: Store, where: Where, limits: Limits, *, retry: boo
         for settled in asked.choices.told:
             say(settled)
         asked.choices.record()
+        remember(asked.asked, store)
         with place as executor:
             ran = run_missing(planned, sweep, stands, store, executor, limits)
         stands = sweeps.standing(asked.trials, store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search_spaces.datasets import FashionMNIST
 from search_spaces.sweep import Sweep
-from search_spaces.transfer import Transfer
+from search_spaces.transfer import datasets_of
 from workers import data, weights
 from workers.data import DataError
 from workers.data.download import download
@@ -19,9 +19,8 @@ def fetch_missing(sweep: Sweep) -> None:
     """
     trials = sweep.trials()
     features = {trial.evaluation.distances.features for trial in trials}
-    finders = (trial.finder for trial in trials)
-    sources = {f.source.trial.dataset for f in finders if isinstance(f, Transfer) and f.source.trial}
-    for dataset in {*sweep.datasets, *sources, *([FashionMNIST()] if "fashion" in features else [])}:
+    named = dict.fromkeys(dataset for trial in trials for dataset in datasets_of(trial))
+    for dataset in (*named, *([FashionMNIST()] if "fashion" in features else [])):
         try:
             data.card(dataset)
         except DataError:

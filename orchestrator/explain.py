@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from orchestrator.inventory import take_inventory
 from orchestrator.plan import make_plan
 from orchestrator.progress import label
 from orchestrator.results import ResultsError
-from orchestrator.sources import SourceError, resolved
-from orchestrator.sweeps import recorded
-from search_spaces.sweep import Sweep
+from orchestrator.sources import recorded_trials
+from search_spaces.transfer import datasets_of
 from search_spaces.trial import Trial
 from workers import data, names
 from workers.choices import Choices
@@ -34,9 +32,6 @@ from workers.stages import (
     Train,
 )
 from workers.store import Store
-from workers.tickets import TicketError
-
-_log = logging.getLogger("tombola")
 
 
 @dataclass(frozen=True)
@@ -65,24 +60,13 @@ def find_trial(trial_id: str, store: Store) -> tuple[Trial, list[Trial]]:
     Raises:
         ResultsError: if no sweep of the store has it.
     """
-    sweeps = recorded(store)
-    choices = Choices(store)
-    known = {trial.id: trial for sweep in sweeps for trial in choices.settle(_resolved(sweep, store))}
+    known = {trial.id: trial for trial in Choices(store).settle(recorded_trials(store))}
     if trial_id not in known:
         raise ResultsError(
-            f"no trial {trial_id!r} in store {store.uri}: it knows {len(known)} trials of {len(sweeps)} sweeps; "
-            f"`tombola status SWEEP.yaml` lists the ids of a sweep"
+            f"no trial {trial_id!r} in store {store.uri}: it knows {len(known)} trials, of the sweeps that were run "
+            f"there; `tombola status SWEEP.yaml` lists the ids of a sweep"
         )
     return known[trial_id], list(known.values())
-
-
-def _resolved(sweep: Sweep, store: Store) -> tuple[Trial, ...]:
-    """The trials of a sweep, unless what they take tickets from is gone."""
-    try:
-        return resolved(sweep.trials(), store)
-    except (SourceError, TicketError) as error:
-        _log.warning("sweep %s in store %s is left out: %s", sweep.name, store.uri, error)
-        return ()
 
 
 def explain(trial_id: str, store: Store) -> Explanation:
@@ -109,7 +93,8 @@ def explain(trial_id: str, store: Store) -> Explanation:
 def _has_data(trial: Trial) -> bool:
     """Whether a trial can be planned here; one of another sweep that cannot shares nothing that could be told."""
     try:
-        data.card(trial.dataset)
+        for dataset in datasets_of(trial):
+            data.card(dataset)
     except DataError:
         return False
     return True

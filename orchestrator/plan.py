@@ -159,7 +159,8 @@ class Plan:
         """The longest chain of epochs that have to wait for each other, each weighing 1 or as its line says."""
         finish: dict[str, float] = {}
         for key, stage in self.stages.items():
-            begin = max((finish[need] for need in stage.needs), default=0.0)
+            # what was imported is no stage, and is there
+            begin = max((finish[need] for need in stage.needs if need in finish), default=0.0)
             if isinstance(stage, Train | Emerge):
                 end = stage.to if isinstance(stage, Train) else stage.last
                 begin += (end - stage.line.start) * (weights[stage.line.key] if weights else 1.0)

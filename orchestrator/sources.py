@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator import results
 from orchestrator.sweeps import recorded
+from search_spaces.canonical import digest
 from search_spaces.errors import TombolaError
 from search_spaces.methods import Control, Method
 from search_spaces.sweep import Sweep
 from search_spaces.transfer import Source, Transfer
 from search_spaces.trial import Trial
+from workers import names
+from workers.objects import Objects
 from workers.store import Store
 from workers.tickets import imported
+
+_log = logging.getLogger("tombola")
 
 
 class SourceError(TombolaError):
@@ -21,12 +27,21 @@ class SourceError(TombolaError):
 
 
 def frozen(sweep: Sweep, store: Store) -> Sweep:
-    """The sweep with the ids of what its queries find in a store now, so that it means the same ever after.
+    """The sweep with the ids of what its queries find in a store, or found when it was run there first.
 
     Raises:
         SourceError: if a query finds nothing.
     """
-    return sweep.model_copy(update={"methods": tuple(_frozen(method, store) for method in sweep.methods)})
+    return sweep.by(tuple(_frozen(method, sweep, store) for method in sweep.methods))
+
+
+def remember(sweep: Sweep, store: Store) -> None:
+    """See to it that a sweep's queries mean ever after, in this store, what they find now."""
+    for method in sweep.methods:
+        finder = method.of if isinstance(method, Control) else method
+        if isinstance(finder, Transfer) and finder.source.query is not None:
+            found = _found(finder.source.query, sweep, store)
+            Objects(store).commit_fact(_name(finder.source.query, sweep), found)
 
 
 def resolved(trials: Iterable[Trial], store: Store) -> tuple[Trial, ...]:
@@ -42,44 +57,71 @@ def resolved(trials: Iterable[Trial], store: Store) -> tuple[Trial, ...]:
 
 @dataclass
 class _Known:
-    """The trials that a store knows, by their ids, read once."""
+    """The trials that a store knows, by their ids, read once; `errors` are of those that ended without a ticket."""
 
     store: Store
-    _specs: dict[str, Trial] = field(default_factory=dict)
-    _errors: dict[str, str] = field(default_factory=dict)
-    _read: bool = False
+    specs: dict[str, Trial] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    read: bool = False
 
     def trial(self, trial_id: str) -> Trial:
-        if not self._read:
+        if not self.read:
             self._learn()
-        if trial_id in self._errors:
-            raise SourceError(f"source: trial {trial_id} has no ticket to take: {self._errors[trial_id]}")
-        if trial_id not in self._specs:
+        if trial_id in self.errors:
+            raise SourceError(f"source: trial {trial_id} has no ticket to take: {self.errors[trial_id]}")
+        if trial_id not in self.specs:
             raise SourceError(f"source: there is no trial {trial_id!r} in store {self.store.uri}")
-        return self._specs[trial_id]
+        return self.specs[trial_id]
 
     def _learn(self) -> None:
+        self.read = True
         rows = results.trials(self.store.uri)
-        for row in rows.drop_duplicates("trial_id").to_dict("records"):
-            self._specs[row["trial_id"]] = Trial.model_validate_json(row["spec"])
+        for row in rows.to_dict("records"):
+            self.specs[row["trial_id"]] = Trial.model_validate_json(row["spec"])
             if row["status"] != "done":
-                self._errors[row["trial_id"]] = f"it is {row['status']}: {row['error']}"
-        for sweep in recorded(self.store):
-            for trial in sweep.trials():
-                self._specs.setdefault(trial.id, trial)
-        self._read = True
+                self.errors[row["trial_id"]] = f"it is {row['status']}: {row['error']}"
+        for done in rows["trial_id"][rows["status"] == "done"]:  # however else it was measured
+            self.errors.pop(done, None)
+        for trial in _recorded(self):
+            self.specs.setdefault(trial.id, trial)
 
 
-def _frozen(method: Method, store: Store) -> Method:
+def recorded_trials(store: Store) -> list[Trial]:
+    """The trials of all sweeps that were run in a store, but for those whose sources are gone."""
+    return list(_recorded(_Known(store)))
+
+
+def _recorded(known: _Known) -> Iterator[Trial]:
+    for sweep in recorded(known.store):
+        for trial in sweep.trials():
+            try:
+                yield _resolved(trial, known)
+            except TombolaError as error:
+                _log.debug("trial %s of sweep %s is left out: %s", trial.id, sweep.name, error)
+
+
+def _frozen(method: Method, sweep: Sweep, store: Store) -> Method:
     if isinstance(method, Control):
-        return method.model_copy(update={"of": _frozen(method.of, store)})
+        return method.model_copy(update={"of": _frozen(method.of, sweep, store)})
     if not isinstance(method, Transfer) or method.source.query is None:
         return method
-    rows = results.matching(results.trials(store.uri), method.source.query, "source.query")
+    return method.model_copy(update={"source": Source(trial_id=tuple(_found(method.source.query, sweep, store)))})
+
+
+def _found(query: str, sweep: Sweep, store: Store) -> list[str]:
+    """The ids of finished tickets that match a query, as a store remembers, or now."""
+    remembered: list[str] | None = Objects(store).read_fact(_name(query, sweep))
+    if remembered is not None:
+        return remembered
+    rows = results.matching(results.trials(store.uri), query, "source.query")
     found = sorted(set(rows["trial_id"][(rows["status"] == "done") & (rows["kept"] < rows["prunable"])]))
     if not found:
-        raise SourceError(f"source.query: no finished trial in store {store.uri} matches {method.source.query!r}")
-    return method.model_copy(update={"source": Source(trial_id=tuple(found))})
+        raise SourceError(f"source.query: no finished trial in store {store.uri} matches {query!r}")
+    return found
+
+
+def _name(query: str, sweep: Sweep) -> str:
+    return names.choice(digest({"sweep": sweep.name, "query": query}))
 
 
 def _resolved(trial: Trial, known: _Known) -> Trial:
@@ -89,7 +131,10 @@ def _resolved(trial: Trial, known: _Known) -> Trial:
     source = _source(trial, finder.source, known)
     plugins = tuple(dict.fromkeys((*trial.plugins, *(source.trial.plugins if source.trial else ()))))
     there = trial.changed(method=_with(trial.method, source), plugins=plugins)
-    there.check()
+    try:
+        there.check()
+    except ValueError as error:
+        raise SourceError(str(error)) from error
     return there
 
 
@@ -103,10 +148,14 @@ def _source(trial: Trial, source: Source, known: _Known) -> Source:
     if source.ticket:
         return Source(imported=imported(known.store, source.ticket))
     assert source.trial_id, "a query is frozen before its trials are resolved"
-    found = {trial_id: _resolved(known.trial(trial_id), known) for trial_id in source.trial_id}
-    if len(found) > 1:
-        found = {i: t for i, t in found.items() if (t.sparsity, t.seed) == (trial.sparsity, trial.seed)}
-    if len(found) != 1:
-        which = f"sparsity {trial.sparsity:g} and seed {trial.seed.init}/{trial.seed.order}"
-        raise SourceError(f"source: one of the trials named has to have {which}; {', '.join(found) or 'none'} has")
-    return Source(trial=next(iter(found.values())))
+    named = [_resolved(known.trial(trial_id), known) for trial_id in source.trial_id]
+    alike = [each for each in named if each.sparsity == trial.sparsity]
+    if len(alike) > 1:
+        alike = [each for each in alike if each.seed == trial.seed]
+    if len(alike) != 1:
+        there = ", ".join(f"{t.id} has {t.sparsity:g} and {t.seed.init}/{t.seed.order}" for t in alike or named)
+        raise SourceError(
+            f"source: one of the trials named has to have sparsity {trial.sparsity:g}, and of several the seed "
+            f"{trial.seed.init}/{trial.seed.order}; {there}"
+        )
+    return Source(trial=alike[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,13 +16,14 @@ from search_spaces.canonical import digest
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import TombolaError, sentence
 from search_spaces.sweep import Sweep
+from search_spaces.transfer import datasets_of
 from search_spaces.trial import Trial
-from workers import data, names
+from workers import names
 from workers.data import DataError
 from workers.failures import Failures
 from workers.objects import Objects
 from workers.presence import alive, present, running, sign
-from workers.rows import row_name
+from workers.rows import fingerprints, row_name
 from workers.stages import Stage
 from workers.store import Store
 
@@ -92,9 +93,7 @@ class Standing:
 def standing(trials: Sequence[Trial], store: Store) -> Standing:
     """How `trials` stand, by what the store holds. A trial whose data has changed since has not ended."""
     rows = rows_of(store, trials)
-    prints = _fingerprints(trials)
-    now = rows["trial_id"].map(prints)
-    rows = rows[now.isna() | (now == rows["data_fingerprint"])]
+    rows = rows[~_is_outdated(rows, _fingerprints(trials))]
     done = rows["trial_id"][rows["status"] == "done"]
     by_id = {trial.id: trial for trial in trials}
     torn = [trial_id for trial_id in done if not _is_whole(store, by_id[trial_id])]
@@ -114,15 +113,25 @@ def standing(trials: Sequence[Trial], store: Store) -> Standing:
     )
 
 
-def _fingerprints(trials: Sequence[Trial]) -> dict[str, str | None]:
-    """By trial the fingerprint of its data as it is now; None where there is no data, and only results to be read."""
-    found: dict[DatasetSpec, str | None] = {}
-    for dataset in {trial.dataset for trial in trials}:
-        try:
-            found[dataset] = data.card(dataset).fingerprint
-        except DataError:
-            found[dataset] = None
-    return {trial.id: found[trial.dataset] for trial in trials}
+def _fingerprints(trials: Sequence[Trial]) -> dict[str, dict[str, str | None]]:
+    """By trial those of its data as it is now; none where there is no data, and only results to be read."""
+    found: dict[tuple[DatasetSpec, ...], dict[str, str | None]] = {}
+    by_trial = {trial.id: tuple(datasets_of(trial)) for trial in trials}
+    for trial in trials:
+        if by_trial[trial.id] not in found:
+            try:
+                found[by_trial[trial.id]] = fingerprints(trial)
+            except DataError:
+                found[by_trial[trial.id]] = {}
+    return {trial: found[datasets] for trial, datasets in by_trial.items()}
+
+
+def _is_outdated(rows: pd.DataFrame, now: Mapping[str, Mapping[str, str | None]]) -> pd.Series:
+    """Whether each row is of data that has changed since, its own or its source's."""
+    held = rows[["data_fingerprint", "source_fingerprint"]].astype(object).where(rows.notna(), None)
+    pairs = zip(held.to_dict("records"), rows["trial_id"], strict=True)
+    outdated = [any(row[name] != value for name, value in now[trial].items()) for row, trial in pairs]
+    return pd.Series(outdated, index=rows.index, dtype=bool)
 
 
 def _is_whole(store: Store, trial: Trial) -> bool:
@@ -150,7 +159,7 @@ def clear_rows(trials: Sequence[Trial], store: Store) -> None:
     prints, files = _fingerprints(trials), _files_by_trial(store)
     for trial in trials:
         rows = read(store, names.TRIALS, files[trial.id])
-        outdated = bool((rows["data_fingerprint"] != prints[trial.id]).any())
+        outdated = bool(_is_outdated(rows, prints).any())
         for dataset in (names.TRIALS, names.SCORES):
             store.delete(row_name(dataset, trial))
         for dataset in (names.HISTORY, names.MASKS):

@@ -83,6 +83,12 @@ class Sweep(WithPlugins, Settings):
     def _on_grid(cls, sparsities: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(snapped(sparsity) for sparsity in sparsities)
 
+    def by(self, methods: tuple[Method, ...]) -> Sweep:
+        """The same sweep by other methods."""
+        return Sweep.model_construct(
+            **{**{name: getattr(self, name) for name in Sweep.model_fields}, "methods": methods}
+        )
+
     def trials(self) -> tuple[Trial, ...]:
         """The distinct trials of the sweep, in the order of its file.
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, field_serializer, model_validator
 
 from search_spaces.controls import SmallDense
-from search_spaces.datasets import AnyDataset
+from search_spaces.datasets import AnyDataset, DatasetSpec
 from search_spaces.methods import AnyFinder, AnyMethod, Control, Finder, methods
 from search_spaces.models import AnyModel, ModelSpec
 from search_spaces.spec import Spec
@@ -17,7 +17,17 @@ from search_spaces.trial import NOT_IDENTITY, Seed, Trial
 AnySeed = Annotated[
     Seed, BeforeValidator(lambda value: {"init": value, "order": value} if type(value) is int else value)
 ]
-Ids = Annotated[tuple[str, ...], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
+
+
+def _ids(value: Any) -> Any:
+    ids = value if isinstance(value, list | tuple) else [value]
+    for each in ids:
+        if not isinstance(each, str):
+            raise ValueError(f"{each} is no id; put ids in quotes, since YAML takes digits alone for a number")
+    return ids
+
+
+Ids = Annotated[tuple[str, ...], BeforeValidator(_ids), Field(min_length=1)]
 
 
 class Imported(Spec):
@@ -135,14 +145,20 @@ class Transfer(Finder):
             return
         if source.bodies and model.bodies and source.bodies != model.bodies:
             raise ValueError(
-                f"source: a {source.title} is made of {source.bodies} and a {model.title} of {model.bodies}, "
+                f"source: {source.title} is made of {source.bodies} and {model.title} of {model.bodies}, "
                 f"which have no roles in common"
             )
         if source.width != model.width:
             raise ValueError(
-                f"source: a {source.title} of width {source.width} and a {model.title} of width {model.width}; "
+                f"source: {source.title} is of width {source.width} and {model.title} of width {model.width}; "
                 f"tickets move between models of one width"
             )
+
+
+def datasets_of(trial: Trial) -> list[DatasetSpec]:
+    """The data sets that a trial is trained on, and those that what it takes a ticket from is: its own is the first."""
+    source = trial.finder.source.trial if isinstance(trial.finder, Transfer) else None
+    return [trial.dataset, *(datasets_of(source) if source else ())]
 
 
 class OfTransfer(Control):

@@ -8,17 +8,18 @@ from typing import Any
 
 from torch import nn
 
+from search_spaces.transfer import Transfer
 from workers import names
 from workers.archive import Archive
 from workers.costs import Cost, cost
 from workers.laboratory import HELD_OUT, SELECTION
 from workers.ledger import SegmentRecord
 from workers.models import build
-from workers.program import Outcome, Stretch, stretches, ticket_stretch
+from workers.program import Outcome, Stretch, behind, stretches, ticket_stretch
 from workers.pruning import Mask
 from workers.pruning.channels import channel_groups, kept_channels
 from workers.rows import identity
-from workers.stages import DENSE, Emerge, Evaluate, Giver, Line, MaskKey, Prune, Select, Slim, State
+from workers.stages import DENSE, Emerge, Evaluate, Giver, Line, MaskKey, Prune, Select, Slim, State, Ticket
 from workers.workbench import Workbench
 
 Row = dict[str, Any]
@@ -27,7 +28,7 @@ _log = logging.getLogger("tombola")
 
 def account_without_ticket(lab: Workbench) -> tuple[Row, list[Row]]:
     """What a search cost in which no mask emerged, and its history."""
-    course = _Course(lab, None)
+    course = _Course(lab, None, None)
     return course.search(), list(course.history())
 
 
@@ -57,11 +58,12 @@ def records(archive: Archive, stretch: Stretch) -> Iterator[SegmentRecord]:
 
 
 class _Course:
-    """What a trial trained, and what finding its mask took; `ticket` is the ticket's own training, if it has one."""
+    """What a trial trained, and what finding its ticket took; `trained` is the ticket's own training, if it has one."""
 
-    def __init__(self, lab: Workbench, ticket: Stretch | None) -> None:
+    def __init__(self, lab: Workbench, ticket: Ticket | None, trained: Stretch | None) -> None:
         self._lab = lab
-        self._of_ticket = ticket
+        self._ticket_found = ticket
+        self._of_ticket = trained
         self._stretches = stretches(lab)
         self._records = {s.state.line.key: list(records(lab.archive, s)) for s in self._stretches}
         self._costs: dict[tuple[Giver, MaskKey, Slim | None], Cost] = {}
@@ -81,13 +83,17 @@ class _Course:
                         yield self._logged(position, line, number, f"distance_from_{earlier}", distance)
 
     def search(self) -> Row:
-        """What finding the mask took: training all but the ticket itself, and choosing what to keep.
+        """What finding the ticket took: all training that its start state and its mask are made by, and choosing.
 
-        A network without a mask, which takes its size or its weights from a ticket, needs no search.
+        A network that takes nothing but its size from a ticket needs no search.
         """
-        needed = self._of_ticket is None or self._of_ticket.state.line.mask != DENSE
-        trained = [self._before_ticket(s) for s in self._stretches] if needed else []
-        keys = [stage.key for stage in self._lab.stages.values() if isinstance(stage, Prune | Emerge)] if needed else []
+        ticket = self._ticket_found
+        if ticket is None:
+            needed = list(self._lab.stages.values())
+        else:
+            needed = [] if ticket.start.line.slim else behind(self._lab, ticket)
+        trained = stretches(self._lab, needed)
+        keys = [stage.key for stage in needed if isinstance(stage, Prune | Emerge)]
         chosen = [fact for key in keys if (fact := self._lab.archive.pruning(key))]
         spent = {
             f"search_{what}": sum(self._spent(s, what) for s in trained) + sum(fact[what] for fact in chosen)
@@ -95,13 +101,6 @@ class _Course:
         }
         flops = sum(self._flops(s) for s in trained) + sum(fact["flops"] for fact in chosen)
         return {"search_epochs": sum(s.epochs for s in trained), **spent, "search_flops": flops}
-
-    def _before_ticket(self, stretch: Stretch) -> Stretch:
-        """A stretch without what is the ticket's own training."""
-        ticket = self._of_ticket
-        if ticket is None or stretch.state.line.key != ticket.state.line.key:
-            return stretch
-        return Stretch(State(stretch.state.line, ticket.begin), stretch.begin)
 
     def _spent(self, stretch: Stretch, what: str) -> float:
         epochs = (epoch for record in self._records[stretch.state.line.key] for epoch in record.epochs)
@@ -144,7 +143,7 @@ class _Account(_Course):
 
     def __init__(self, lab: Workbench, outcome: Outcome) -> None:
         self._ticket: Stretch = ticket_stretch(outcome)
-        super().__init__(lab, self._ticket)
+        super().__init__(lab, outcome.ticket, self._ticket)
         self._outcome = outcome
         slim = outcome.final.line.slim
         self._family = build(lab.spec(slim), lab.card.image)
@@ -235,9 +234,15 @@ class _Account(_Course):
             "scored_by": fact.get("scored_by"),
             "emergence_epoch": next(emerged, None),
             "channel_sparsity": 1 - sum(int(c.sum()) for c in channels) / sum(map(len, channels)) if channels else None,
-            "unmapped": ", ".join(fact["unmapped"]) if "unmapped" in fact else None,
+            "unmapped": self._unmapped(),
             "layer_collapse": ", ".join(name for name, count in mask.counts.items() if not count),
         }
+
+    def _unmapped(self) -> str | None:
+        """The roles of kernels that a mask which moved is not of."""
+        if not isinstance(self._lab.trial.finder, Transfer) or self._outcome.ticket.mask == DENSE:
+            return None
+        return ", ".join(self._family.role(name) for name in self._family.kernels() if name not in self._mask)
 
     def _measured_by(self) -> Row:
         """How many images were measured, and what the distances were measured with."""

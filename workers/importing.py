@@ -66,7 +66,7 @@ def _parsed(content: bytes) -> _Ticket:
     except (SafetensorError, KeyError) as error:  # a KeyError is a type of numbers that torch has not
         raise TicketError(f"is not a safetensors file, or is damaged: {error}") from error
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    metadata = header.get("__metadata__", {})
+    metadata = header.get("__metadata__") or {}
     if metadata.get("format") != FORMAT:
         raise TicketError(f"is not a ticket: the format in its metadata is not {FORMAT!r}")
     masks = {name.removeprefix(MASK): tensor for name, tensor in tensors.items() if name.startswith(MASK)}
@@ -93,7 +93,7 @@ def _entry(metadata: Mapping[str, str], name: str) -> Any:
         return json.loads(metadata[name])
     except KeyError as error:
         raise TicketError(f"is not a whole ticket: its metadata have no {name!r}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TicketError(f"is damaged: {name!r} in its metadata is no JSON") from error
 
 
@@ -127,6 +127,8 @@ def _check_tensors(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 
 
 def _check_masks(masks: Mapping[str, Tensor], kernels: Mapping[str, Tensor], title: str) -> None:
+    if not masks:
+        raise TicketError("holds no mask")
     for name, kept in masks.items():
         if name not in kernels:
             raise TicketError(f"the mask of {name!r} is of no prunable kernel of {title}")

@@ -147,7 +147,7 @@ class Laboratory(ABC):
         return MaskKey(key)
 
     def move(self, mask: MaskKey, giver: Giver, bodies: tuple[str, ...]) -> MaskKey:
-        """The part of another model's mask that is of some bodies, in the same roles of this one; all else is dense."""
+        """The part of another model's mask that is of some bodies, in the same roles of this one, and of them alone."""
         if mask == DENSE:
             return mask
         key = self._key("move", mask=mask, giver=_digest_of(giver), taker=self._model, bodies=bodies)

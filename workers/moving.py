@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -17,25 +16,16 @@ class MoveError(TombolaError):
     """Models between which nothing can move."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """A mask that moved, and the roles of kernels of the bodies that moved which had no counterpart."""
-
-    mask: Mask
-    unmapped: tuple[str, ...]
-
-
-def move_mask(mask: Mask, giver: Family, taker: Family, bodies: Collection[str]) -> Moved:
-    """A mask of the taker that in some bodies is that of the giver, kernel by kernel of one role; all else is kept.
+def move_mask(mask: Mask, giver: Family, taker: Family, bodies: Collection[str]) -> Mask:
+    """The mask of those kernels of the taker that have a counterpart in some bodies of the giver, as it is there.
 
     Raises:
         MoveError: if no kernel has a counterpart.
     """
     there = counterparts(giver, taker, bodies)
-    kept = Mask.dense(taker.prunable())
-    own = {name: mask[other] for name, other in there.items() if name in kept and other in mask}
-    unmapped = [taker.role(name) for name in _in(taker, bodies) if name in kept and name not in there]
-    return Moved(Mask({**kept, **own}), tuple(unmapped))
+    kernels = {name: there[name] for name in taker.kernels() if name in there}
+    dense = Mask.dense({name: taker.prunable()[name] for name in kernels})
+    return Mask({name: mask[other] if other in mask else dense[name] for name, other in kernels.items()})
 
 
 def graft(source: Snapshot, onto: Snapshot, giver: Family, taker: Family, bodies: Collection[str]) -> dict[str, Tensor]:
@@ -49,7 +39,8 @@ def graft(source: Snapshot, onto: Snapshot, giver: Family, taker: Family, bodies
     """
     there = counterparts(giver, taker, bodies)
     own = {name: tensor for name, tensor in onto.items() if tensor_of(name) not in there}
-    return own | {name: source[other] for name, other in there.items()}
+    # two may come from one, and what is stored shares no memory
+    return own | {name: source[other].clone() for name, other in there.items()}
 
 
 def counterparts(giver: Family, taker: Family, bodies: Collection[str]) -> dict[str, str]:

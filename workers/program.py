@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from search_spaces.sparsity import density_of
 from search_spaces.trial import Trial
 from workers.laboratory import Laboratory
 from workers.searches import search
-from workers.stages import Emerge, State, Ticket, Train
+from workers.stages import Emerge, Stage, State, Ticket, Train
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +64,29 @@ class Stretch:
         return self.state.epoch - self.begin
 
 
-def stretches(lab: Laboratory) -> list[Stretch]:
-    """Everything a trial's program trains, as if nothing were shared: each of its lines, in order of first use."""
+def stretches(lab: Laboratory, stages: Iterable[Stage] | None = None) -> list[Stretch]:
+    """Everything a trial's program trains, as if nothing were shared: each of its lines, in order of first use.
+
+    Of some `stages` alone it is what these train.
+    """
     ends: dict[str, State] = {}
-    for stage in lab.stages.values():
+    for stage in lab.stages.values() if stages is None else stages:
         if isinstance(stage, Train | Emerge):
             end = State(stage.line, stage.to if isinstance(stage, Train) else lab.emergence(stage))
             known = ends.setdefault(stage.line.key, end)
             ends[stage.line.key] = max(known, end, key=lambda state: state.epoch)
     return [Stretch(end, end.line.start) for end in ends.values()]
+
+
+def behind(lab: Laboratory, ticket: Ticket) -> list[Stage]:
+    """The stages that a ticket's start state and mask are made by, in order."""
+    needed, pending = set[str](), [ticket.start.stage, ticket.mask]
+    while pending:
+        key = pending.pop()
+        if key in lab.stages and key not in needed:
+            needed.add(key)
+            pending += lab.stages[key].needs
+    return [stage for key, stage in lab.stages.items() if key in needed]
 
 
 def ticket_stretch(outcome: Outcome) -> Stretch:

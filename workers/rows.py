@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from search_spaces.canonical import canonical_json, digest
 from search_spaces.methods import Control
-from search_spaces.transfer import Transfer
+from search_spaces.transfer import Transfer, datasets_of
 from search_spaces.trial import Trial
 from workers import __version__, data, names
 from workers.metrics import METRICS
@@ -56,7 +56,11 @@ TRIALS = _schema(
     ),
     ("channel_sparsity", REAL, "fraction of all hidden channels that the mask removes whole"),
     ("layer_collapse", TEXT, "names of the tensors that the mask empties, with commas between them"),
-    ("unmapped", TEXT, "for a mask that moved, the roles of kernels that stayed dense, with commas between them"),
+    (
+        "unmapped",
+        TEXT,
+        "for a mask that moved, the roles of kernels that it is not of, which stay dense, with commas between them",
+    ),
     ("scored_by", TEXT, "what the kept weights or channels were ranked by; empty where they were not"),
     ("emergence_epoch", WHOLE, "epoch at which an early-bird mask emerged"),
     *((name, REAL, metric.meaning) for name, metric in METRICS.items()),
@@ -86,6 +90,7 @@ TRIALS = _schema(
     ("evaluation", TEXT, "how it was measured, as JSON"),
     ("spec", TEXT, "the whole trial as JSON; `Trial.model_validate_json` restores it"),
     ("data_fingerprint", TEXT, "SHA-256 of the content, split and transform of the data"),
+    ("source_fingerprint", TEXT, "the same of the data of the source, if there is one; of several with commas between"),
     ("tombola", TEXT, "version of tombola that made the row"),
     ("torch", TEXT, "version of torch that trained the ticket's last segment"),
     ("host", TEXT, "machine that trained it"),
@@ -139,6 +144,16 @@ def row_name(dataset: str, trial: Trial) -> str:
     return names.rows(dataset, trial.id, digest(trial.evaluation.model_dump()))
 
 
+def fingerprints(trial: Trial) -> dict[str, str | None]:
+    """Of the data that a trial is trained on, and of that of its source.
+
+    Raises:
+        DataError: if some of it is missing.
+    """
+    own, *others = (data.card(dataset).fingerprint for dataset in datasets_of(trial))
+    return {"data_fingerprint": own, "source_fingerprint": ",".join(others) or None}
+
+
 def identity(trial: Trial) -> dict[str, Any]:
     """The columns of a trial's row that are known before it runs."""
     return {
@@ -155,7 +170,7 @@ def identity(trial: Trial) -> dict[str, Any]:
         "rewind": trial.rewind,
         "evaluation": canonical_json(trial.evaluation.model_dump()),
         "spec": trial.spec_json,
-        "data_fingerprint": data.card(trial.dataset).fingerprint,
+        **fingerprints(trial),
         "tombola": __version__,
         "finished": datetime.now(UTC),
     }

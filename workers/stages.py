@@ -208,7 +208,7 @@ class Giver:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Move the part of a mask that is of some `bodies` to the same roles of the trial's model; all else is dense."""
+    """Move the part of a mask that is of some `bodies` to the same roles of the trial's model, which are its scope."""
 
     key: MaskKey
     mask: MaskKey

@@ -219,8 +219,7 @@ class Workbench(Laboratory):
     def _move(self, stage: Move) -> None:
         giver = build(stage.giver.model, stage.giver.image)
         moved = move_mask(self.mask(stage.mask), giver, self.built(None), stage.bodies)
-        fact = {"scored_by": None, "flops": 0, "seconds": 0.0, "cpu_seconds": 0.0, "unmapped": moved.unmapped}
-        self.archive.commit_pruning(stage.key, moved.mask, fact)
+        self.archive.commit_mask(stage.key, moved)
 
     def _looked_at(self, by: Criterion) -> torch.Tensor:
         """The training images that a criterion looks at; of those that look at none, their shape."""
@@ -279,7 +278,7 @@ class Workbench(Laboratory):
             return torch.from_numpy(images).to(self.device)
 
     def _failed(self, stage: Stage, kind: str, error: Exception) -> StageFailed:
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        message = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
         trace = "".join(traceback.format_exception(error))
         epoch = error.epoch if isinstance(error, Diverged | NothingEmerged) else None
         failure = Failure(subject(stage), type(stage).__name__.lower(), kind, message, trace, epoch)

@@ -8,12 +8,13 @@ import pytest
 from orchestrator import results
 from orchestrator.plan import make_plan
 from orchestrator.results import ResultsError
-from orchestrator.sources import SourceError, frozen, resolved
+from orchestrator.sources import SourceError, frozen, remember, resolved
 from search_spaces.sweep import Sweep
 from search_spaces.transfer import Transfer
 from search_spaces.trial import Trial
 from tests.toys import toy_sweep, toy_trials
 from workers import names
+from workers.rows import write_unsuccessful
 from workers.store import Store, open_store
 from workers.trial import run_trial
 
@@ -41,7 +42,9 @@ def failing() -> Trial:
 
 def sweep(source: dict[str, Any], **changes: Any) -> Sweep:
     transfer = {"name": "transfer", "source": source}
-    return Sweep.model_validate(toy_sweep(models=[DCGAN], methods=[transfer], **{"sparsities": [0.488], **changes}))
+    return Sweep.model_validate(
+        toy_sweep(**{"models": [DCGAN], "methods": [transfer], "sparsities": [0.488], **changes})
+    )
 
 
 def source_of(trial: Trial) -> Trial:
@@ -60,12 +63,25 @@ def ids(store: Store, where: str) -> list[str]:
 
 def test_a_trial_is_named_by_its_id(store: Store) -> None:
     (wanted,) = ids(store, "method == 'imp' and seed_init == 1 and sparsity < 0.4")
-    assert [trial.id for trial in taken({"trial_id": wanted}, store)] == [wanted]
+    assert [trial.id for trial in taken({"trial_id": wanted}, store, sparsities=[0.36])] == [wanted]
 
 
 def test_a_query_means_the_ticket_of_the_takers_sparsity_and_seed(store: Store) -> None:
     found = taken({"query": "model == 'vae' and sparsity > 0.3"}, store, sparsities=[0.36, 0.488], seeds=2)
     assert [(t.sparsity, t.seed.init) for t in found] == [(0.36, 0), (0.36, 1), (0.488, 0), (0.488, 1)]
+
+
+def test_what_a_query_found_when_it_was_run_first_is_what_it_means(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    (first, second) = toy_trials(models=[VAE], sparsities=[0.488], seeds=2)
+    asked = sweep({"query": "model == 'vae'"})
+    run_trial(first, store)
+    assert [t.id for t in taken({"query": "model == 'vae'"}, store)] == [first.id]
+    remember(asked, store)
+    run_trial(second, store)
+    (method,) = frozen(asked, store).methods
+    assert isinstance(method, Transfer)
+    assert method.source.trial_id == (first.id,)
 
 
 def test_what_a_query_found_is_written_down(store: Store) -> None:
@@ -105,7 +121,10 @@ def trained(store: Store, trial: Trial) -> dict[str, int]:
     [
         ({"trial_id": "0123456789abcdef"}, "source: there is no trial '0123456789abcdef' in store"),
         ({"query": "model == 'sngan'"}, "source.query: no finished trial in store .* matches"),
-        ({"query": "model == 'vae' and sparsity < 0.4"}, "has to have sparsity 0.488 and seed 0/0; none has"),
+        (
+            {"query": "model == 'vae' and sparsity < 0.4"},
+            "has to have sparsity 0.488, and of several the seed 0/0; .* has 0.36 and",
+        ),
         ({"query": "flavour == 'sour'"}, "source.query \"flavour == 'sour'\": name 'flavour' is not defined"),
         ({"ticket": "0123456789abcdef"}, "no ticket '?0123456789abcdef'? in store"),
     ],
@@ -120,7 +139,30 @@ def test_a_source_that_failed_has_no_ticket(store: Store) -> None:
         taken({"trial_id": failing().id}, store)
 
 
+def test_a_ticket_found_under_another_evaluation_is_one_though_this_one_failed(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    good, bad = (toy_trials(models=[VAE], sparsities=[0.488], evaluation={"samples": n})[0] for n in (50, 60))
+    write_unsuccessful(store, bad, "failed", "no", "")
+    run_trial(good, store)
+    assert [t.id for t in taken({"trial_id": good.id}, store)] == [good.id]
+
+
+@pytest.mark.parametrize("status", ["diverged", "no_ticket"])
+def test_a_source_that_diverged_or_found_nothing_has_no_ticket(status: str, tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    (trial,) = toy_trials(models=[VAE], sparsities=[0.488])
+    write_unsuccessful(store, trial, status, "so it is", "")
+    with pytest.raises(SourceError, match=f"has no ticket to take: it is {status}: so it is"):
+        taken({"trial_id": trial.id}, store)
+
+
+def test_a_width_that_differs_is_told_in_one_sentence(store: Store) -> None:
+    wanted = ids(store, "method == 'imp' and sparsity > 0.4 and status == 'done'")[0]
+    with pytest.raises(SourceError, match="source: vae is of width 2 and dcgan of width 4; tickets move between"):
+        taken({"trial_id": wanted}, store, models=[{**DCGAN, "width": 4}])
+
+
 def test_a_dense_network_has_no_mask_to_move(store: Store) -> None:
     dense = ids(store, "method == 'dense'")[0]
-    with pytest.raises(ValueError, match="source: a trial of 'dense' has no mask that could move"):
-        taken({"trial_id": dense}, store)
+    with pytest.raises(SourceError, match="source: a trial of 'dense' has no mask that could move"):
+        taken({"trial_id": dense}, store, sparsities=[0.0])

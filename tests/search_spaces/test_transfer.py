@@ -83,17 +83,19 @@ def test_the_mask_alone_is_the_same_as_a_transfer_onto_the_targets_weights() -> 
     [
         (transfer(), "a source is named in one way: by fields"),
         (transfer(trial_id="ab", query="sparsity > 0"), "a source is named in one way"),
+        (transfer(trial_id=1234567890123456), "put ids in quotes"),
+        (transfer(trial_id=[]), "at least 1 item"),
         (transfer(modle=VAE), "unknown key 'modle'"),
         (transfer(model="gan"), "unknown model 'gan'"),
         (
             transfer(model={**VAE, "width": 4}),
-            "a vae of width 4 and a dcgan of width 2; tickets move between models of one width",
+            "vae is of width 4 and dcgan of width 2; tickets move between models of one width",
         ),
         (
             transfer(model={"name": "linear_autoencoder", "width": 2}),
-            "is made of mlp and a dcgan of conv, which have no roles in common",
+            "is made of mlp and dcgan of conv, which have no roles in common",
         ),
-        (transfer(model={**VAE, "backbone": "resnet"}), "a resnet_vae is made of resnet and a dcgan of conv"),
+        (transfer(model={**VAE, "backbone": "resnet"}), "resnet_vae is made of resnet and dcgan of conv"),
         (transfer(model=VAE, method="dense"), "source: a trial of 'dense' has no mask that could move"),
         (transfer(model=VAE, method={"name": "small_dense"}), "has no mask that could move"),
         ({**transfer(model=VAE), "scope": {"components": ["generator"]}}, "scope: the mask is found in the source"),

@@ -72,19 +72,42 @@ def test_a_ticket_starts_from_the_sources_weights_where_roles_match_and_from_its
         assert tensor.equal(given[gan.role(name)] if name in moved else own[name]), name
 
 
-def test_the_mask_is_the_sources_where_roles_match_and_dense_elsewhere(store: Store) -> None:
+def test_the_mask_is_the_sources_where_roles_match_and_of_nothing_else(store: Store) -> None:
     trial, source = one(transfer()), one("imp", VAE)
     for each in (trial, source):
         run_trial(each, store)
     moved, given = (results.masks(store.uri).query("trial_id == @t.id").set_index("role") for t in (trial, source))
-    shared = moved.index.intersection(given.index)
-    assert len(shared) == 6
-    assert (moved.loc[shared, "kept"] == given.loc[shared, "kept"]).all()
-    others = moved.drop(shared)
-    assert (others["kept"] == others["weights"]).all()
+    assert len(moved) == 6
+    assert (moved["mask"] != "").all()
+    assert (moved["kept"] == given.loc[moved.index, "kept"]).all()
     (row,) = results.trials(store.uri).query("method == 'transfer'").to_dict("records")
-    assert row["unmapped"].split(", ") == list(others.index)
+    assert row["unmapped"].split(", ") == ["encode.to_logit.conv.weight", "decode.from_noise.conv.weight"]
     assert row["source"] == source.id
+
+
+def test_controls_leave_alone_what_has_no_counterpart(store: Store) -> None:
+    names = ("shuffle_layer", "random_global", "erk")
+    for trial in toy_trials(
+        models=[DCGAN], methods=[{"name": n, "of": transfer(move="decoder")} for n in names], sparsities=[0.488]
+    ):
+        assert run_trial(trial, store) == "done"
+    rows = results.trials(store.uri).set_index("method")
+    assert set(results.masks(store.uri)["role"]) == {f"decode.up{k}.conv.weight" for k in (1, 2, 3)}
+    assert rows["unmapped"].str.contains("decode.from_noise.conv.weight").all()
+    assert rows["kept"].nunique() == 1
+
+
+def test_a_generators_average_takes_what_moves_too(store: Store) -> None:
+    trial = one(transfer(), model={**DCGAN, "ema": 0.9})
+    assert run_trial(trial, store) == "done"
+    _, outcome = program(trial)
+    start = tensors(store, outcome.ticket.start)
+    assert start["average.up2.conv.weight"].equal(start["generator.up2.conv.weight"])
+
+
+def test_what_moves_is_part_of_what_a_graft_is() -> None:
+    starts = {program(one(transfer(move=move)))[1].ticket.start.key for move in ("both", "decoder", "encoder")}
+    assert len(starts) == 3
 
 
 def test_masked_weights_stay_zero_through_a_transferred_tickets_training(store: Store) -> None:
@@ -127,6 +150,21 @@ def test_what_the_source_takes_to_find_is_charged(store: Store) -> None:
     assert rows["search_epochs"]["transfer"] == rows["search_epochs"]["imp"] + 1  # and its own rewind state
     own = rows["dense_step_flops"]["transfer"] * (120 // 20)
     assert rows["search_flops"]["transfer"] == pytest.approx(rows["search_flops"]["imp"] + own, rel=1e-9)
+
+
+def test_a_source_is_charged_by_its_own_batches_and_data(store: Store) -> None:
+    source = {"model": VAE, "recipe": {"batch": 60}}
+    for trial in (one({"name": "transfer", "source": source}), one("imp", VAE, recipe={"batch": 60})):
+        run_trial(trial, store)
+    rows = results.trials(store.uri).set_index("method")
+    own = rows["dense_step_flops"]["transfer"] * (120 // 20)
+    assert rows["search_flops"]["transfer"] == pytest.approx(rows["search_flops"]["imp"] + own, rel=1e-9)
+
+
+def test_weights_alone_are_charged_what_they_took(store: Store) -> None:
+    run_trial(one({"name": "weights_only", "of": transfer()}), store)
+    (row,) = results.trials(store.uri).to_dict("records")
+    assert (row["search_epochs"], row["ticket_epochs"]) == (1 + 1, 3), "both networks to their rewind points"
 
 
 def test_sources_are_shared_by_all_that_take_from_them() -> None:
