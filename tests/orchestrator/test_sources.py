@@ -9,6 +9,7 @@ from orchestrator import results
 from orchestrator.plan import make_plan
 from orchestrator.results import ResultsError
 from orchestrator.sources import SourceError, frozen, remember, resolved
+from orchestrator.sweeps import record
 from search_spaces.sweep import Sweep
 from search_spaces.transfer import Transfer
 from search_spaces.trial import Trial
@@ -99,6 +100,16 @@ def test_named_by_fields_or_by_id_it_is_the_same_transfer(store: Store) -> None:
     (by_id,) = resolved(sweep({"trial_id": wanted}).trials(), store)
     (by_fields,) = sweep({"model": VAE}).trials()
     assert by_id.id == by_fields.id
+
+
+def test_a_ticket_can_be_taken_from_a_trial_that_takes_one_and_was_not_run_yet(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    (given,) = toy_trials(models=[VAE], sparsities=[0.488])
+    run_trial(given, store)
+    first = sweep({"trial_id": given.id})
+    record(first, store)
+    (between,) = resolved(first.trials(), store)
+    assert taken({"trial_id": between.id}, store) == [between]
 
 
 def test_a_source_in_the_store_is_not_trained_again(store: Store) -> None:

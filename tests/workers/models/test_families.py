@@ -93,6 +93,18 @@ def test_the_gradient_penalty_is_that_of_finite_differences() -> None:
     assert penalty.item() == pytest.approx(7 * (squares.sqrt() - 1).square().mean().item(), rel=1e-4)
 
 
+def test_the_gradient_penalty_is_in_fp32_whatever_the_precision() -> None:
+    exact, low = (build(WGANGP(width=4, latent=3), (1, 32, 32), precision) for precision in ("fp32", "bf16"))
+    penalties = []
+    for family in (exact, low):
+        materialise(family, torch.device("cpu"))
+        initialise(family, 0, "initial")
+        assert isinstance(family, families.PenalisedWGAN)
+        noise = torch.Generator().manual_seed(3)
+        penalties += family.penalties(IMAGES, torch.zeros_like(IMAGES), noise).values()
+    assert penalties[0].equal(penalties[1])
+
+
 def test_the_penalty_reaches_every_weight_of_the_critic_and_none_of_the_generator() -> None:
     family = made(WGANGP(width=4, latent=3))
     assert isinstance(family, families.PenalisedWGAN)

@@ -165,6 +165,11 @@ def test_a_barrier_on_either_way_leaves_the_whole_sum_alone(barrier: nn.Module) 
         assert sizes_of(nn.Conv2d(1, 4, 1), block, nn.Conv2d(4, 2, 1)) == {}
 
 
+def test_a_sum_in_which_one_channel_is_added_to_all_is_no_group() -> None:
+    block = around([nn.Conv2d(4, 4, 1)], nn.Conv2d(4, 1, 1))
+    assert sizes_of(nn.Conv2d(1, 4, 1), block, nn.Conv2d(4, 2, 1)) == {"net.0.weight": 4}
+
+
 def test_a_sum_that_leaves_the_network_is_no_group() -> None:
     assert sizes_of(nn.Conv2d(1, 4, 1), around([nn.Conv2d(4, 5, 1), nn.Conv2d(5, 4, 1)], nn.Identity())) == {
         "net.1.body.0.weight": 5
