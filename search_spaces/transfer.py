@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, field_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    model_validator,
+)
 
 from search_spaces.controls import SmallDense
 from search_spaces.datasets import AnyDataset, DatasetSpec
 from search_spaces.methods import AnyFinder, AnyMethod, Control, Finder, methods
 from search_spaces.models import AnyModel, ModelSpec
+from search_spaces.sparsity import snapped
 from search_spaces.spec import Spec
 from search_spaces.trial import NOT_IDENTITY, Seed, Trial
 
@@ -42,15 +50,15 @@ class Source(Spec):
     """The trial whose ticket moves, in one of several ways.
 
     By its fields, where they differ from those of the trial that takes the ticket; its method is `imp`, unless it is
-    said. By `trial_id`, one or several, of which the one with the taker's sparsity and seed is meant. By a `query`
-    on the columns of stored results, likewise. By `ticket`, the id of one that was imported. A plan has written out
-    for all of these which `trial` it is, or what was `imported`.
+    said. By `trial_id`, one or several, of which the one with the taker's sparsity is meant, and if there are more, the
+    one with its seed. By a `query` on the columns of stored results, likewise. By `ticket`, the id of one that was
+    imported. A plan has written out for all of these which `trial` it is, or what was `imported`.
     """
 
     model: AnyModel | None = None
     dataset: AnyDataset | None = None
     method: AnyMethod | None = None
-    sparsity: float | None = Field(default=None, gt=0, lt=1)
+    sparsity: Annotated[float, AfterValidator(snapped)] | None = Field(default=None, gt=0, lt=1)
     seed: AnySeed | None = None
     recipe: dict[str, Any] | None = None
     epochs: int | None = Field(default=None, gt=0)

@@ -48,6 +48,11 @@ def test_a_source_may_be_of_other_data_sparsity_and_seed() -> None:
     assert (source.model, source.dataset.name, source.sparsity, source.seed.init) == (trial.model, "digits", 0.2, 5)
 
 
+def test_a_sources_sparsity_is_on_the_grid_as_any_other() -> None:
+    (rounded,), (exact,) = trials(transfer(sparsity=0.36)), trials(transfer(sparsity=0.36 + 1e-10))
+    assert rounded.id == exact.id
+
+
 def test_the_trial_that_a_ticket_comes_from_is_part_of_what_the_taker_is() -> None:
     (one,), (other,) = trials(transfer(model=VAE)), trials(transfer(model={**VAE, "beta": 2}))
     assert one.id != other.id
