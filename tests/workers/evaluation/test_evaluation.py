@@ -22,10 +22,18 @@ from workers.randomness import generator
 from workers.training import Diverged, normalised, optimizers_of, train
 
 HELD_OUT = torch.from_numpy(data.load(toy_trial().dataset).held_out)
+RESTORES, GENERATES = {"reconstruction_mse"}, {"reconstruction_mse", "reconstruction", "kl", "elbo", "active_units"}
+TELLS, CRITICISES = {"discriminator_loss", "real_accuracy", "fake_accuracy"}, {"discriminator_loss"}
 FAMILY_METRICS = {
-    "linear_autoencoder": {"reconstruction_mse"},
-    "vae": {"reconstruction_mse", "reconstruction", "kl", "elbo", "active_units"},
-    "dcgan": {"discriminator_loss", "real_accuracy", "fake_accuracy"},
+    "linear_autoencoder": RESTORES,
+    "conv_autoencoder": RESTORES,
+    "vae": GENERATES,
+    "resnet_vae": GENERATES,
+    "dcgan": TELLS,
+    "resnet_dcgan": TELLS,
+    "sngan": TELLS,
+    "wgan": CRITICISES,
+    "wgan_gp": CRITICISES,
 }
 
 
@@ -243,3 +251,18 @@ def test_samples_are_those_of_latents_that_are_drawn_once_for_each_part() -> Non
     assert len(few.flatten(1).unique(dim=0)) == 150
     assert not few[:100].equal(drawn(100, "selection"))
     assert few[:100].equal(many[:100])
+
+
+def test_an_averaged_generator_is_measured_apart() -> None:
+    yardstick = Yardstick(Pixels(), feature_set([HELD_OUT], Pixels()))
+    family = fresh(DCGAN(width=4, latent=3, ema=0.9))
+    same, _ = evaluate(family, HELD_OUT, Evaluation(samples=50, grid=0), yardstick)
+    distances = {name for name in same if name.startswith("ema_")}
+    assert distances == {f"ema_{name}" for name in same if f"ema_{name}" in METRICS}
+    assert all(same[name] == same[name.removeprefix("ema_")] for name in distances)
+    with torch.no_grad():
+        for parameter in family.networks["average"].parameters():
+            parameter.mul_(3)
+    other, _ = evaluate(family, HELD_OUT, Evaluation(samples=50, grid=0), yardstick)
+    assert {name for name in same if other[name] != same[name]} <= distances
+    assert other["ema_frechet_distance"] != same["ema_frechet_distance"]
