@@ -41,6 +41,7 @@ class Travelled(ModelSpec):
     family: ClassVar = "autoencoder"
     name: Literal["travelled"] = "travelled"
     width: int = 4
+    latent: int = 2
 
 builders["travelled"] = linear_autoencoder
 """
