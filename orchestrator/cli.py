@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,30 +15,27 @@ from rich.table import Table
 
 from orchestrator import exit_codes, sweeps
 from orchestrator.access import keep_private
+from orchestrator.asked import Asked, ask, planned
 from orchestrator.budget import Limits
-from orchestrator.downloads import fetch_missing
-from orchestrator.estimate import Estimate, estimate
+from orchestrator.estimate import estimate
 from orchestrator.executor import Executor, InProcess
 from orchestrator.explain import explain as explain_trial
 from orchestrator.explain import find_trial, short
 from orchestrator.inventory import take_inventory
-from orchestrator.plan import Plan, make_plan
+from orchestrator.plan import Plan
 from orchestrator.price import TFLOPS
 from orchestrator.progress import duration, label
 from orchestrator.results import ResultsError, matching, rows_of, rows_of_id
 from orchestrator.results import mask as read_mask
 from orchestrator.running import INTERRUPTED, Ran, run_missing
-from orchestrator.sources import frozen, remember, resolved
-from orchestrator.tables import facts_table, trials_table
+from orchestrator.sources import remember
+from orchestrator.tables import plan_table, trials_table
 from orchestrator.terminal import say, show_warnings, wide
-from search_spaces import SweepError, load_sweep
-from search_spaces.datasets import DatasetSpec
+from search_spaces import SweepError
 from search_spaces.errors import TombolaError
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from workers import data
-from workers.choices import Choices
-from workers.data import DatasetCard
 from workers.metrics import METRICS
 from workers.presence import running
 from workers.store import Store, open_store
@@ -86,12 +82,12 @@ def plan(
 ) -> None:
     """Say what a sweep would train, share, keep and cost, without training, and without data of known sizes."""
     place = open_store(store)
-    asked = _asked(sweep_file, place, download, planning=True)
-    figures = estimate(_planned(asked, data.card_or_nominal), place, InProcess(), tflops)
+    asked = ask(sweep_file, place, download, planning=True)
+    figures = estimate(planned(asked, data.card_or_nominal), place, InProcess(), tflops)
     if as_json:
         print(json.dumps(asdict(figures), indent=2))
     else:
-        wide.print(facts_table(_plan_facts(asked, figures)))
+        wide.print(plan_table(asked.sweep.name, asked.choices.told, figures))
 
 
 @app.command()
@@ -106,7 +102,7 @@ def run(
 ) -> None:
     """Run what is missing of a sweep; failed trials stay failed."""
     place = open_store(store)
-    _run(_asked(sweep_file, place, download), place, Where(address, local), Limits(max_hours, max_gpu_hours))
+    _run(ask(sweep_file, place, download), place, Where(address, local), Limits(max_hours, max_gpu_hours))
 
 
 @app.command()
@@ -121,7 +117,7 @@ def resume(
 ) -> None:
     """Run what is missing of a sweep, failed trials too; diverged ones stay diverged."""
     place = open_store(store)
-    asked = _asked(sweep_file, place, download)
+    asked = ask(sweep_file, place, download)
     _run(asked, place, Where(address, local), Limits(max_hours, max_gpu_hours), retry=True)
 
 
@@ -144,7 +140,7 @@ def submit(
 def status(sweep_file: SweepFile, store: StoreURI = DEFAULT_STORE) -> None:
     """Say how each trial of a sweep stands, from the store alone."""
     place = open_store(store)
-    asked = _asked(sweep_file, place)
+    asked = ask(sweep_file, place)
     stands = sweeps.standing(asked.trials, place)
     ended = stands.rows.set_index("trial_id")
     alive = running(place)
@@ -170,7 +166,7 @@ def results(
 ) -> None:
     """Print the trials table of a sweep."""
     place = open_store(store)
-    rows = rows_of(place, _asked(sweep_file, place).trials)
+    rows = rows_of(place, ask(sweep_file, place).trials)
     if where is not None:
         rows = matching(rows, where, "--where")
     if csv:
@@ -237,35 +233,6 @@ def import_file(
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A sweep as it was `asked` for and with its queries answered, its trials, and how their distances were settled."""
-
-    file: Path
-    asked: Sweep
-    sweep: Sweep
-    trials: tuple[Trial, ...]
-    choices: Choices
-
-
-def _asked(sweep_file: Path, store: Store, download: bool = False, *, planning: bool = False) -> Asked:
-    asked, choices = load_sweep(sweep_file), Choices(store, planning=planning)
-    try:
-        if download:
-            fetch_missing(asked)
-        sweep = frozen(asked, store)
-        return Asked(sweep_file, asked, sweep, choices.settle(resolved(sweep.trials(), store)), choices)
-    except TombolaError as error:
-        raise SweepError(f"{sweep_file}: {error}") from error
-
-
-def _planned(asked: Asked, card_of: Callable[[DatasetSpec], DatasetCard] = data.card) -> Plan:
-    try:
-        return make_plan(asked.trials, card_of)
-    except TombolaError as error:
-        raise SweepError(f"{asked.file}: {error}") from error
-
-
-@dataclass(frozen=True, slots=True)
 class Where:
     """Where trials are to run."""
 
@@ -288,11 +255,11 @@ class Where:
 
 def _run(asked: Asked, store: Store, where: Where, limits: Limits, *, retry: bool = False) -> None:
     began = time.monotonic()
-    sweep, planned = asked.sweep, _planned(asked)
+    sweep, plan = asked.sweep, planned(asked)
     stands = sweeps.standing(asked.trials, store)
     if retry:
-        retried = sweeps.clear_errors(asked.trials, list(planned.stages.values()), store)
-        left = take_inventory(planned, store).missing
+        retried = sweeps.clear_errors(asked.trials, list(plan.stages.values()), store)
+        left = take_inventory(plan, store).missing
         say(f"found {_summary(sweep, stands)}; {retried} failed trials are tried again, {left} epochs are left")
         stands = sweeps.standing(asked.trials, store) if retried else stands
     place = where.executor()
@@ -301,13 +268,13 @@ def _run(asked: Asked, store: Store, where: Where, limits: Limits, *, retry: boo
         for settled in asked.choices.told:
             say(settled)
         asked.choices.record()
-        remember(asked.asked, store)
+        remember(asked.says, store)
         with place as executor:
-            ran = run_missing(planned, sweep, stands, store, executor, limits)
+            ran = run_missing(plan, sweep, stands, store, executor, limits)
         stands = sweeps.standing(asked.trials, store)
     wide.print(trials_table(stands.rows))
     say(f"{_summary(sweep, stands)}, in {duration(time.monotonic() - began)}")
-    say(_shared(planned, ran))
+    say(_shared(plan, ran))
     say(f'In Python: from orchestrator import results; results.trials("{store.uri}")')
     if ran.stopped:
         say(f"Stopped: {ran.stopped}; `tombola resume {asked.file}` goes on from here.")
@@ -319,25 +286,6 @@ def _run(asked: Asked, store: Store, where: Where, limits: Limits, *, retry: boo
         raise typer.Exit(exit_codes.FAILED)
 
 
-def _plan_facts(asked: Asked, figures: Estimate) -> dict[str, str]:
-    stages = ", ".join(f"{count:,} {verb}" for verb, count in figures.stages.items())
-    return {
-        "sweep": asked.sweep.name,
-        "measured": "\n".join(asked.choices.told) or "no distances",
-        "trials": f"{figures.trials:,}",
-        "distinct stages": f"{sum(figures.stages.values()):,} ({stages})",
-        "epochs, every trial alone": f"{figures.epochs_alone:,}",
-        "epochs, one chain logging its levels": f"{figures.epochs_chained:,}",
-        "epochs, shared": _span(figures.least_epochs, figures.epochs),
-        "held by the store": _held(figures),
-        "critical path": f"{figures.critical_path_epochs:,} epochs, {_here(figures.critical_path_hours)}",
-        "what is missing, one trial at a time": _here(figures.hours),
-        "operations, every trial alone": _operations(figures.flops_alone, figures.gpu_hours_alone, figures.tflops),
-        "operations, shared": _operations(figures.flops, figures.gpu_hours, figures.tflops),
-        "kept in the store": f"{figures.bytes_kept / 1e6:,.1f} MB of states and masks",
-    }
-
-
 def _shared(plan: Plan, ran: Ran) -> str:
     alone, shared = plan.epochs_alone, plan.epochs
     helped = ran.epochs > 0 and ran.seconds_saved > 0
@@ -346,27 +294,6 @@ def _shared(plan: Plan, ran: Ran) -> str:
         f"sharing: {shared:,} epochs, of which this run trained {ran.epochs:,}, stand for the {alone:,} of trials "
         f"that train alone ({plan.epochs_chained:,} as one chain a search){saved}"
     )
-
-
-def _span(least: int, most: int) -> str:
-    return f"{most:,}" if least == most else f"{least:,} to {most:,}, by when masks emerge"
-
-
-def _held(figures: Estimate) -> str:
-    if figures.data_missing:
-        names = ", ".join(figures.data_missing)
-        return f"not known, for data is missing here and planned by its nominal size: {names}"
-    return f"{figures.stages_held:,} stages; {figures.epochs_missing:,} epochs are missing"
-
-
-def _operations(flops: float, hours: float, tflops: float) -> str:
-    return f"at most {flops:.3g} FLOPs of training, {hours:,.2f} GPU-hours at an assumed {tflops:g} TFLOP/s"
-
-
-def _here(hours: float | None) -> str:
-    if hours is None:
-        return "not measured: this machine has no GPU"
-    return f"{hours:.2f} hours here ({duration(3600 * hours)})"
 
 
 def _summary(sweep: Sweep, stands: sweeps.Standing) -> str:

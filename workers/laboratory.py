@@ -166,11 +166,8 @@ class Laboratory(ABC):
     def beside(self, trial: Trial) -> Laboratory:
         """The laboratory of another trial, whose stages are entered here; nothing is measured there."""
         unmeasured = Evaluation(samples=1, grid=0, distances=Distances(features="none"))
-        run = {
-            "evaluation": unmeasured,
-            **{name: getattr(self.trial, name) for name in ("resources", "checkpoint_every")},
-        }
-        other = self._another(trial.changed(**run))
+        run_as = {"resources": self.trial.resources, "checkpoint_every": self.trial.checkpoint_every}
+        other = self._another(trial.changed(evaluation=unmeasured, **run_as))
         other.stages, other.makers = self.stages, self.makers
         return other
 

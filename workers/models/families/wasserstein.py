@@ -12,16 +12,26 @@ from workers.models.families.gan import GAN
 
 
 class WassersteinGAN(GAN):
-    """Of `critic_steps` updates of the critic the last is followed by one of the generator (Arjovsky et al. 2017)."""
+    """Of `critic_steps` updates of the critic the last is followed by one of the generator (Arjovsky et al. 2017).
+
+    `bound` is what holds the critic's slope: where its parameters are clipped, or the weight of a penalty.
+    """
 
     logits: ClassVar[tuple[str, ...]] = ()
     threshold: ClassVar[float | None] = None
 
     def __init__(
-        self, networks: Mapping[str, nn.Module], latent: int, precision: str, ema: float | None, critic_steps: int
+        self,
+        networks: Mapping[str, nn.Module],
+        latent: int,
+        precision: str,
+        ema: float | None,
+        critic_steps: int,
+        bound: float,
     ) -> None:
         super().__init__(networks, latent, precision, ema)
         self.period = critic_steps
+        self.bound = bound
 
     def due(self, step: int) -> int:
         return 1 if (step + 1) % self.period else 2
@@ -37,42 +47,18 @@ class WassersteinGAN(GAN):
 
 
 class ClippedWGAN(WassersteinGAN):
-    """Every parameter of the critic is clipped to [-clip, clip] after its updates (Arjovsky et al. 2017)."""
-
-    def __init__(
-        self,
-        networks: Mapping[str, nn.Module],
-        latent: int,
-        precision: str,
-        ema: float | None,
-        critic_steps: int,
-        clip: float,
-    ) -> None:
-        super().__init__(networks, latent, precision, ema, critic_steps)
-        self.clip = clip
+    """Every parameter of the critic is clipped to [-bound, bound] after its updates (Arjovsky et al. 2017)."""
 
     def updated(self, phase: str) -> None:
         super().updated(phase)
         if phase == "discriminator":
             parameters = [p.detach() for p in self.parameters_of(phase)]
-            torch._foreach_clamp_min_(parameters, -self.clip)
-            torch._foreach_clamp_max_(parameters, self.clip)
+            torch._foreach_clamp_min_(parameters, -self.bound)
+            torch._foreach_clamp_max_(parameters, self.bound)
 
 
 class PenalisedWGAN(WassersteinGAN):
-    """`penalty` weighs E[(|grad D(x)| - 1)^2] between real images and fakes (Gulrajani et al. 2017, eq. 3)."""
-
-    def __init__(
-        self,
-        networks: Mapping[str, nn.Module],
-        latent: int,
-        precision: str,
-        ema: float | None,
-        critic_steps: int,
-        penalty: float,
-    ) -> None:
-        super().__init__(networks, latent, precision, ema, critic_steps)
-        self.penalty = penalty
+    """`bound` weighs E[(|grad D(x)| - 1)^2] between real images and fakes (Gulrajani et al. 2017, eq. 3)."""
 
     def penalties(self, images: Tensor, fakes: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         share = torch.rand(len(images), 1, 1, 1, generator=noise, device=noise.device)
@@ -82,4 +68,4 @@ class PenalisedWGAN(WassersteinGAN):
         # in fp32 whatever the precision: bf16 has too few digits for a norm's distance from 1, differentiated twice
         outputs = self.run("discriminator", between, precision="fp32")
         (slopes,) = torch.autograd.grad(outputs.sum(), between, create_graph=True)
-        return {"gradient_penalty": self.penalty * (slopes.flatten(1).norm(dim=1) - 1).square().mean()}
+        return {"gradient_penalty": self.bound * (slopes.flatten(1).norm(dim=1) - 1).square().mean()}

@@ -1,0 +1,59 @@
+"""What is asked for: a sweep file as a store stands to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.downloads import fetch_missing
+from orchestrator.plan import Plan, make_plan
+from orchestrator.sources import frozen, resolved
+from search_spaces import SweepError, load_sweep
+from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import TombolaError
+from search_spaces.sweep import Sweep
+from search_spaces.trial import Trial
+from workers import data
+from workers.choices import Choices
+from workers.data import DatasetCard
+from workers.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A sweep as its file `says` and with its queries answered, its trials, and how their distances were settled."""
+
+    file: Path
+    says: Sweep
+    sweep: Sweep
+    trials: tuple[Trial, ...]
+    choices: Choices
+
+
+def ask(sweep_file: Path, store: Store, download: bool = False, *, planning: bool = False) -> Asked:
+    """The sweep in a file, with all settled that a store has a say in; for `planning` its data may be missing.
+
+    Raises:
+        SweepError: if that cannot be.
+    """
+    says, choices = load_sweep(sweep_file), Choices(store, planning=planning)
+    try:
+        if download:
+            fetch_missing(says)
+        sweep = frozen(says, store)
+        return Asked(sweep_file, says, sweep, choices.settle(resolved(sweep.trials(), store)), choices)
+    except TombolaError as error:
+        raise SweepError(f"{sweep_file}: {error}") from error
+
+
+def planned(asked: Asked, card_of: Callable[[DatasetSpec], DatasetCard] = data.card) -> Plan:
+    """The plan of its trials.
+
+    Raises:
+        SweepError: if they cannot be planned.
+    """
+    try:
+        return make_plan(asked.trials, card_of)
+    except TombolaError as error:
+        raise SweepError(f"{asked.file}: {error}") from error
