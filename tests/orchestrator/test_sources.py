@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from orchestrator import results
+from orchestrator import results, sweeps
 from orchestrator.plan import make_plan
 from orchestrator.results import ResultsError
 from orchestrator.sources import SourceError, frozen, remember, resolved
-from orchestrator.sweeps import record
+from orchestrator.sweeps import record, standing
 from search_spaces.sweep import Sweep
 from search_spaces.transfer import Transfer
 from search_spaces.trial import Trial
 from tests.toys import toy_sweep, toy_trials
 from workers import names
-from workers.rows import write_unsuccessful
+from workers.rows import fingerprints, write_unsuccessful
 from workers.store import Store, open_store
 from workers.trial import run_trial
 
@@ -125,6 +125,18 @@ def trained(store: Store, trial: Trial) -> dict[str, int]:
     lines = [line for line in planned.ends if planned.makers[line].model.name == "vae"]
     assert lines
     return {line: len(list(store.list(names.segments_of(line)))) for line in lines}
+
+
+@pytest.mark.parametrize("changed", ["data_fingerprint", "source_fingerprint"])
+def test_a_trial_is_missing_again_when_its_own_or_its_sources_data_changed(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path))
+    (trial,) = sweep({"model": VAE, "dataset": {"name": "digits", "fraction": 0.03}}).trials()
+    run_trial(trial, store)
+    assert standing([trial], store).done == 1
+    monkeypatch.setattr(sweeps, "fingerprints", lambda of: {**fingerprints(of), changed: "another"})
+    assert [missing.id for missing in standing([trial], store).missing] == [trial.id]
 
 
 @pytest.mark.parametrize(

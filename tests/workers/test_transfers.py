@@ -191,12 +191,19 @@ def test_channels_that_moved_are_cut_but_at_an_unmapped_boundary(store: Store) -
     assert not mask["generator.up3.conv.weight"].all(), "though some are not read"
 
 
-def test_across_data_sets_and_from_autoencoders(store: Store) -> None:
-    source = {"model": {"name": "autoencoder", "width": 4, "latent": 3}, "dataset": "digits", "epochs": 2}
-    trial = one({"name": "transfer", "source": source}, model=VAE)
+@pytest.mark.parametrize("model", [VAE, DCGAN])
+@pytest.mark.parametrize("given", [{"name": "autoencoder", "width": 4, "latent": 3}, VAE, DCGAN])
+def test_tickets_move_across_data_sets_between_all_families(
+    given: dict[str, Any], model: dict[str, Any], store: Store
+) -> None:
+    source = {"model": given, "dataset": {"name": "digits", "fraction": 0.03}, "epochs": 2}
+    trial = one({"name": "transfer", "source": source}, model=model)
+    assert run_trial(trial, store) == "done"
     recorder, _ = program(trial)
-    lines = {recorder.makers[key].trial.dataset.name for key in recorder.makers}
-    assert lines == {"digits", "toy_digits"}
+    assert {recorder.makers[key].trial.dataset.name for key in recorder.makers} == {"digits", "toy_digits"}
+    (row,) = results.trials(store.uri).to_dict("records")
+    assert row["kept"] < row["prunable"]
+    assert row["source_fingerprint"] not in (None, row["data_fingerprint"])
 
 
 def test_a_dense_source_moves_nothing_but_weights() -> None:
