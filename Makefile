@@ -1,11 +1,13 @@
-# `make demo` and `make test` do all the set-up they need; PYTHON chooses the interpreter, 3.11 or newer.
+# `make demo` and `make test` do all the set-up they need; PYTHON chooses the interpreter, 3.11 or newer, and STORE where
+# the demo keeps what it trains.
 PYTHON ?= python3
+STORE ?= tombola-store
 BIN := .venv/bin
 
 .PHONY: demo test lint types check clean
 
 demo: .venv/ready
-	$(BIN)/tombola run search_spaces/quickstart.yaml
+	$(BIN)/tombola run search_spaces/quickstart.yaml --store $(STORE)
 
 test: lint types check
 
