@@ -118,7 +118,7 @@ def describe(stage: Stage, begin: int) -> str:
             return (
                 f"train from {source} until masks by {by.score} of density {density:.4g} rest, to epoch {last} at most"
             )
-        case Redraw(_, mask, how):
+        case Redraw(_, mask, how, _):
             return f"redraw mask {short(mask)} by {how}"
         case Move(_, mask, giver, bodies):
             return f"move mask {short(mask)} of {giver.model.title}: {', '.join(bodies)}"

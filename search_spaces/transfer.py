@@ -169,6 +169,21 @@ def datasets_of(trial: Trial) -> list[DatasetSpec]:
     return [trial.dataset, *(datasets_of(source) if source else ())]
 
 
+def apart(trial: Trial) -> str:
+    """What names the draws of a trial that takes a ticket, apart from those of all that the ticket comes from.
+
+    Models of one seed start the roles that they share alike. Of giver and taker that must not be so: the taker's own
+    weights are what the giver's are compared with. Empty for a trial that takes no ticket.
+    """
+    if not isinstance(trial.finder, Transfer):
+        return ""
+    source = trial.finder.source
+    if source.imported:
+        return f"taker of {source.id}: "
+    assert source.trial is not None, "a source is resolved before it is planned"
+    return f"taker: {apart(source.trial)}"
+
+
 class OfTransfer(Control):
     """A control of a ticket that moved."""
 

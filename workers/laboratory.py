@@ -14,6 +14,7 @@ from typing import Any
 from search_spaces.canonical import digest
 from search_spaces.criterion import Criterion, Scope
 from search_spaces.datasets import DatasetSpec, FashionMNIST
+from search_spaces.transfer import apart
 from search_spaces.trial import Distances, Evaluation, Trial
 from workers import data
 from workers.data.card import DatasetCard
@@ -79,11 +80,16 @@ class Laboratory(ABC):
         self.stages: dict[str, Stage] = {}
         self.makers: dict[str, Laboratory] = {}
         self.as_giver = Giver(trial.model, card.image)
+        self._apart = apart(trial)
         self._model = _digest_of(self.as_giver)
         self._step = digest({"recipe": trial.recipe.model_dump(), "data": card.fingerprint, "order": trial.seed.order})
 
     def initial(self, draw: str = "initial", slim: Slim | None = None) -> State:
-        """The network as initialised, narrowed to `slim`; another `draw` is an independent initialisation."""
+        """The network as initialised, narrowed to `slim`; another `draw` is an independent initialisation.
+
+        So are those of a trial that takes a ticket and of the trial that gives it.
+        """
+        draw = self._apart + draw
         narrowed = None if slim is None else asdict(slim)
         key = self._key("initial", model=self._model, seed=self.trial.seed.init, draw=draw, slim=narrowed)
         line = Line(key, slim=slim)
@@ -142,8 +148,9 @@ class Laboratory(ABC):
         """As much of `mask` elsewhere: the control `how` says what stays as it is and what is left to chance."""
         if mask == DENSE:
             return mask
-        key = self._key(how, mask=mask, seed=self.trial.seed.init)
-        self._do(Redraw(MaskKey(key), mask, how))
+        draw = self._apart + how
+        key = self._key(how, mask=mask, seed=self.trial.seed.init, draw=None if draw == how else draw)
+        self._do(Redraw(MaskKey(key), mask, how, draw))
         return MaskKey(key)
 
     def move(self, mask: MaskKey, giver: Giver, bodies: tuple[str, ...]) -> MaskKey:

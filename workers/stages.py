@@ -183,11 +183,12 @@ class Emerge:
 
 @dataclass(frozen=True, slots=True)
 class Redraw:
-    """Keep as much of a mask elsewhere, as the control `how` says."""
+    """Keep as much of a mask elsewhere, as the control `how` says; `draw` tells independent ones of a seed apart."""
 
     key: MaskKey
     mask: MaskKey
     how: str
+    draw: str
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -186,7 +186,7 @@ class Workbench(Laboratory):
                 emerged = State(stage.line, self._trainer.emerge(stage))
                 self._choose(stage, emerged, DENSE, epoch=emerged.epoch)
             case Redraw():
-                noise = generator(self.trial.seed.init, stage.how)
+                noise = generator(self.trial.seed.init, stage.draw)
                 mask = redraw(self.built(None), self.mask(stage.mask), stage.how, noise)
                 self.archive.commit_mask(stage.key, mask)
             case Move():
