@@ -46,7 +46,7 @@ from workers.stages import (
 VERSIONS = {
     "initial": 1,
     "train": 1,
-    "prune": 1,
+    "prune": 2,
     "emerge": 1,
     "shuffle_layer": 1,
     "shuffle_filter": 1,

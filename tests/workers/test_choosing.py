@@ -176,18 +176,20 @@ def test_networks_in_bf16_are_scored_in_fp32(score: str) -> None:
 def gan_losses(family: Family, temperature: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
     """Of a GAN in float64: the discriminator's loss and the generator's (Goodfellow et al. 2014), and their sum.
 
-    Only in the sum do fakes have gradients of the discriminator's loss.
+    Only in the sum do fakes have gradients of the discriminator's loss, and there each loss has fakes of its own.
     """
     generates, discriminates = (family.networks[name].double().train() for name in ("generator", "discriminator"))
-    images = IMAGES.double() / 127.5 - 1
-    fakes = generates(torch.randn(len(images), 3, generator=generator(7, "score")).double())
+    images, noise = IMAGES.double() / 127.5 - 1, generator(7, "score")
+    fakes, others = (generates(torch.randn(len(images), 3, generator=noise).double()) for _ in range(2))
 
     def judged(real: Tensor, fake: Tensor) -> Tensor:
         real, fake = discriminates(real) / temperature, discriminates(fake) / temperature
         return softplus(-real).mean() + softplus(fake).mean()
 
-    fooled = softplus(-discriminates(fakes) / temperature).mean()
-    return judged(images, fakes.detach()), fooled, judged(images, fakes) + fooled
+    def fooled(fake: Tensor) -> Tensor:
+        return softplus(-discriminates(fake) / temperature).mean()
+
+    return judged(images, fakes.detach()), fooled(fakes), judged(images, fakes) + fooled(others)
 
 
 def gradient_flow(family: Family, loss: Tensor, weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -49,9 +49,12 @@ class GAN(Family):
         yield Loss("generator", loss, {"generator_loss": loss})
 
     def joint_loss(self, images: Tensor, noise: torch.Generator) -> Tensor:
-        """L_D + L_G on the same fakes, through which the generator has gradients of both."""
-        fakes = self.generate(self.latents(len(images), noise))
-        losses = [self.discriminator_loss(images, fakes), self.of_generator(self.discriminate(fakes)).mean()]
+        """L_D + L_G, each on fakes of its own, through which the generator has gradients of both.
+
+        On shared fakes the two would all but cancel: what they ask of the generator is opposite.
+        """
+        fakes, others = (self.generate(self.latents(len(images), noise)) for _ in range(2))
+        losses = [self.discriminator_loss(images, fakes), self.of_generator(self.discriminate(others)).mean()]
         return torch.stack([*losses, *self.penalties(images, fakes, noise).values()]).sum()
 
     def discriminator_loss(self, images: Tensor, fakes: Tensor) -> Tensor:
