@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from orchestrator.faults import OUT_OF_MEMORY, give_up
+from orchestrator.plan import PlannedTrial
 from orchestrator.work import Work
 from search_spaces.trial import Trial
-from workers.profiles import Profile, profile_key
+from workers.apart import Apart, Died
+from workers.profiles import UNKNOWN, Profile, known_profile, profile_key
 from workers.reports import Listener
+from workers.stages import Emerge, Stage, Train
 from workers.store import Store
+
+_log = logging.getLogger("tombola")
+
+KILLED = "%s killed the process that measured it, so estimates leave it out"
 
 
 class Executor(Protocol):
@@ -24,20 +32,31 @@ class Executor(Protocol):
 
 
 class InProcess:
-    """Runs one trial after the other in this process."""
+    """Runs one trial after the other in this process.
+
+    Models are measured in a process apart. One that kills that process is not trained here, where it would end the
+    whole sweep: its trials fail.
+    """
 
     # Torch is imported by the methods, so that a process which only plans or reads results never loads it.
 
-    def profiles(self, trials: Sequence[Trial], store: Store) -> Mapping[str, Profile]:
-        from workers.profiling import profile_or_unknown
+    def __init__(self) -> None:
+        self._deadly: set[str] = set()
 
-        return profiles_by_trial(trials, lambda trial: profile_or_unknown(trial, store))
+    def profiles(self, trials: Sequence[Trial], store: Store) -> Mapping[str, Profile]:
+        with Apart() as apart:
+            return profiles_by_trial(
+                trials, lambda trial: known_profile(trial, store) or self._measured(trial, store, apart)
+            )
 
     def run(self, work: Work, store: Store, listen: Listener, stop: Callable[[], bool]) -> None:
         from workers.leaving import Interrupted, OutOfMemory
         from workers.trial import run_trial
 
         for planned in work.trials:
+            if self._deadly and (deadly := self._deadly_stage(planned)) is not None:
+                listen(give_up(planned.trial, deadly, "a step of it killed the process that measured it", store))
+                continue
             try:
                 run_trial(planned.trial, store, work.wanted, listen, stop)
             except Interrupted:
@@ -45,6 +64,21 @@ class InProcess:
             except OutOfMemory as error:
                 why = OUT_OF_MEMORY.format(error=error)
                 listen(give_up(planned.trial, planned.stages[error.stage], why, store))
+
+    def _measured(self, trial: Trial, store: Store, apart: Apart) -> Profile:
+        from workers.profiling import profile_or_unknown
+
+        try:
+            return apart.call(profile_or_unknown, trial, store)
+        except Died:
+            _log.warning(KILLED, trial.model.name)
+            self._deadly.add(profile_key(trial))
+            return UNKNOWN
+
+    def _deadly_stage(self, planned: PlannedTrial) -> Stage | None:
+        """The first stage of a trial that trains a model which killed the process that measured it."""
+        training = (stage for stage in planned.stages.values() if isinstance(stage, Train | Emerge))
+        return next((s for s in training if profile_key(planned.makers[s.key]) in self._deadly), None)
 
 
 def profiles_by_trial(trials: Sequence[Trial], measure: Callable[[Trial], Profile]) -> dict[str, Profile]:

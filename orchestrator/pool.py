@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import time
 from collections import Counter
@@ -22,8 +23,10 @@ from search_spaces.trial import Resources, Trial
 from workers import data
 from workers.data import Split
 from workers.points import Wanted
-from workers.profiles import Profile
+from workers.profiles import UNKNOWN, Profile
 from workers.store import Store
+
+_log = logging.getLogger("tombola")
 
 MEMORY, PROCESS, NODE = "memory", "process", "node"
 """What took a worker: the memory of its machine ran out, its process died, or its machine is gone."""
@@ -133,8 +136,10 @@ class Pool:
     def profile(self, trial: Trial) -> Profile:
         """The profile of a trial's model, measured by a worker such as will train it.
 
+        It is UNKNOWN, with a warning, if the worker is lost: why, the trials themselves will tell.
+
         Raises:
-            ClusterError: if no worker can be had, or it dies of this.
+            ClusterError: if no worker can be had.
         """
         if not any(worker.resources == trial.resources for worker in self._workers.values()):
             self._add(trial.resources)
@@ -148,7 +153,9 @@ class Pool:
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:
-            raise ClusterError(f"a worker was lost while it measured {trial.model.name}: {_reason(error)}") from error
+            _log.warning("a worker was lost while it measured %s: %s", trial.model.name, _reason(error))
+            self.let_go(worker)
+            return UNKNOWN
         return profile
 
     def stop(self) -> None:
@@ -195,7 +202,7 @@ class Pool:
         return [(worker, message) for message in messages]
 
 
-@ray.remote(num_cpus=0, max_retries=-1, max_calls=1)
+@ray.remote(num_cpus=0, max_retries=20, max_calls=1)
 def _load(dataset: DatasetSpec) -> Split:
     return data.load(dataset)
 

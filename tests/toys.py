@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -104,8 +106,31 @@ def _greedy(spec: Greedy, image: tuple[int, int, int], precision: str) -> Autoen
     return _GreedyAutoencoder(networks, 2, precision)
 
 
+@models.register
+class Deadly(ModelSpec):
+    """An autoencoder that kills the process that trains it, as a fault in a library's kernel does."""
+
+    family: ClassVar = "autoencoder"
+    name: Literal["deadly"] = "deadly"
+    width: int = 4
+
+
+class _DeadlyAutoencoder(Autoencoder):
+    def losses(self, images: Tensor, noise: torch.Generator) -> Iterator[Loss]:
+        if type(images) is Tensor:  # and not one without contents, on which no kernel runs
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield from super().losses(images, noise)
+
+
+def _deadly(spec: Deadly, image: tuple[int, int, int], precision: str) -> Autoencoder:
+    backbone = MLPBackbone(image, spec.width)
+    networks = {"encoder": backbone.encoder("to_code", 2), "decoder": backbone.decoder("from_code", 2)}
+    return _DeadlyAutoencoder(networks, 2, precision)
+
+
 sources["toy_digits"] = _ToySource()
 sources["toy_counted_digits"] = _CountedSource()
+builders["deadly"] = _deadly
 builders["faulty"] = _faulty
 builders["greedy"] = _greedy
 

@@ -33,6 +33,7 @@ _ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Unflatten: ("dim", "unflattened_size"),
     nn.MaxPool2d: ("kernel_size", "stride", "padding", "dilation", "return_indices", "ceil_mode"),
     nn.AdaptiveAvgPool2d: ("output_size",),
+    nn.AvgPool2d: ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
     nn.Upsample: ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor"),
     nn.Identity: (),
 }

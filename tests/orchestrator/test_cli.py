@@ -139,6 +139,16 @@ def test_a_failed_trial_is_told_mended_and_resumed(tombola: Tombola, tmp_path: P
     assert "2 done, 0 running, 0 failed" in resumed.out
 
 
+def test_a_model_that_kills_its_process_fails_alone(tombola: Tombola, tmp_path: Path) -> None:
+    models = [{"name": "deadly"}, TOY_MODELS["linear_autoencoder"]]
+    sweep = write(tmp_path / "deadly.yaml", models=models, methods=["dense"], epochs=2, rewind=0)
+    assert tombola("plan", sweep).code == 0
+    ran = tombola("run", sweep)
+    assert ran.code == 1
+    assert "1 done, 0 running, 1 failed" in ran.out
+    assert "a step of it killed the process that measured it" in ran.out
+
+
 def test_divergence_is_a_result_that_resume_leaves_alone(tombola: Tombola, tmp_path: Path) -> None:
     sweep = write(tmp_path / "sweep.yaml", recipe={"batch": 20, "lr": 1e30}, sparsities=[0.2])
     assert tombola("run", sweep).code == 0

@@ -167,6 +167,18 @@ def test_a_trial_whose_worker_is_killed_is_tried_again(cluster: Cluster, tmp_pat
     assert len(set(trained(store))) == len(trained(store)) == 2 * 150
 
 
+def test_a_model_that_kills_its_process_fails_alone(cluster: Cluster, tmp_path: Path, store: Path) -> None:
+    models = [{"name": "deadly"}, TOY_MODELS["linear_autoencoder"]]
+    sweep = write(tmp_path / "sweep.yaml", models=models, methods=["dense"], epochs=2, rewind=0)
+    ran = tombola("run", sweep, "--store", store, "--address", cluster.address)
+    assert ran.returncode == 1, ran.stderr
+    assert "a worker was lost while it measured deadly" in " ".join(ran.stderr.split())
+    rows = results.trials(str(store)).set_index("model")
+    assert rows.loc["linear_autoencoder", "status"] == "done"
+    assert rows.loc["deadly", "status"] == "failed"
+    assert "lost its worker" in rows.loc["deadly", "error"]
+
+
 def test_what_needs_too_much_memory_fails_with_a_hint(cluster: Cluster, tmp_path: Path, store: Path) -> None:
     sweep = write(tmp_path / "sweep.yaml", models=[{"name": "greedy"}], sparsities=[0.2])
     ran = tombola("run", sweep, "--store", store, "--address", cluster.address)

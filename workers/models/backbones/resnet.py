@@ -74,8 +74,12 @@ class ResNetBackbone:
         )
         if k == 1:
             return _block(nn.Sequential(body), nn.Identity())
-        project = nn.Conv2d(before, after, 1, stride=stride, bias=bias)
-        return _block(nn.Sequential(body), stage(project, nn.BatchNorm2d(after), norm=norm))
+        # A 1x1 convolution of every other place. One with a stride of 2 reads the same, but where it has 2 to 7 input
+        # channels, its backward pass on a CPU writes past its memory (oneDNN, channels_last).
+        subsample = nn.AvgPool2d(1, stride=stride)
+        project = stage(nn.Conv2d(before, after, 1, bias=bias), nn.BatchNorm2d(after), norm=norm)
+        shortcut = OrderedDict[str, nn.Module](subsample=subsample, **dict(project.named_children()))
+        return _block(nn.Sequential(body), nn.Sequential(shortcut))
 
     def _up(self, k: int) -> nn.Sequential:
         """Block k of the decoder, which doubles what it sees, but for the first."""

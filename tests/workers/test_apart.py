@@ -1,0 +1,42 @@
+"""Calls apart: they return, raise and warn as here, and may kill their process."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+
+from search_spaces.errors import TombolaError
+from workers.apart import Apart, Died
+
+
+def refuse() -> None:
+    logging.getLogger("tombola").warning("soon")
+    raise TombolaError("no")
+
+
+def warn(text: str) -> int:
+    logging.getLogger("tombola").warning("beware of %s", text)
+    return os.getpid()
+
+
+def test_a_call_runs_in_a_process_of_its_own_and_its_warnings_are_said_here(caplog: pytest.LogCaptureFixture) -> None:
+    with Apart() as apart:
+        process = apart.call(warn, "it")
+        assert process != os.getpid()
+        assert apart.call(os.getpid) == process
+    assert caplog.messages == ["beware of it"]
+
+
+def test_what_a_call_raises_is_raised_here() -> None:
+    with Apart() as apart, pytest.raises(TombolaError, match="no"):
+        apart.call(refuse)
+
+
+def test_after_a_death_the_next_call_has_another_process() -> None:
+    with Apart() as apart:
+        process = apart.call(os.getpid)
+        with pytest.raises(Died):
+            apart.call(os.abort)
+        assert apart.call(os.getpid) not in (process, os.getpid())
