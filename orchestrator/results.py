@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from search_spaces.errors import TombolaError
 from search_spaces.trial import Trial
 from workers import names
+from workers.parquet import UnreadableError, unpacked
 from workers.rows import SCHEMAS, row_name
 from workers.store import Store, open_store
 
@@ -98,33 +99,54 @@ def rows_of(store: Store, wanted: Iterable[Trial]) -> pd.DataFrame:
 
 def rows_of_id(store: Store, trial_id: str) -> pd.DataFrame:
     """The rows of a trial, one for each way it was evaluated."""
-    files = sorted(name for name in store.list(names.TRIALS) if name.startswith(f"{names.TRIALS}/{trial_id}-"))
-    return read(store, names.TRIALS, files)
+    return read(store, names.TRIALS, [name for name in files(store, names.TRIALS) if names.trial_of(name) == trial_id])
 
 
-def read(store: Store, dataset: str, files: Iterable[str]) -> pd.DataFrame:
-    """The rows in `files`; a damaged file is reported and left out."""
-    tables = [table for name in files if (table := intact(store, dataset, name)) is not None]
-    rows: pd.DataFrame = pa.concat_tables([SCHEMAS[dataset].empty_table(), *tables]).to_pandas()
+def files(store: Store, dataset: str) -> list[str]:
+    """The files of a dataset of rows; what a synchroniser or a file manager left beside them is none."""
+    return sorted(name for name in store.list(dataset) if names.is_rows(name))
+
+
+def read(store: Store, dataset: str, wanted: Iterable[str]) -> pd.DataFrame:
+    """The rows in files; those that cannot be read are reported and left out."""
+    tables, left_out = [SCHEMAS[dataset].empty_table()], defaultdict(list)
+    for name in wanted:
+        try:
+            table = _table(store, dataset, name)
+        except UnreadableError as error:
+            left_out[str(error)].append(name)
+        else:
+            tables += [] if table is None else [table]
+    for why, those in left_out.items():
+        _tell(store, those, why)
+    rows: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     return rows
 
 
-def intact(store: Store, dataset: str, name: str) -> pa.Table | None:
-    """The rows in a file; None if it is not there, or is damaged, which is reported."""
+def intact(store: Store, dataset: str, name: str) -> bool:
+    """Whether a file of rows is there and can be read; if it cannot, that is reported."""
+    try:
+        return _table(store, dataset, name) is not None
+    except UnreadableError as error:
+        _tell(store, [name], str(error))
+        return False
+
+
+def _table(store: Store, dataset: str, name: str) -> pa.Table | None:
     data = store.get(name)
     if data is None:
         return None
-    try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        table = file.read(use_threads=False)  # for files this small, threads cost more than they save
-        if not table.schema.equals(SCHEMAS[dataset]) or table["trial_id"].null_count:
-            raise ValueError("its columns are not those of such a file")
-    except (ValueError, OSError) as error:  # Arrow's own errors are among them
-        _log.warning("%s is damaged in store %s and left out: %s", name, store.uri, error)
-        return None
+    table = unpacked(data, SCHEMAS[dataset])
+    if set(table["trial_id"].to_pylist()) - {names.trial_of(name)}:
+        raise UnreadableError("it is damaged: its rows are of another trial than its name")
     return table
+
+
+def _tell(store: Store, those: Sequence[str], why: str) -> None:
+    others = f" (so are {len(those) - 1} more)" if len(those) > 1 else ""
+    _log.warning("%s in store %s is left out%s: %s", those[0], store.uri, others, why)
 
 
 def _all(uri: str, dataset: str) -> pd.DataFrame:
     store = open_store(uri)
-    return read(store, dataset, sorted(store.list(dataset)))
+    return read(store, dataset, files(store, dataset))

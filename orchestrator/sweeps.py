@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 from pydantic import ValidationError
 
-from orchestrator.results import intact, read, rows_of
+from orchestrator.results import files, intact, read, rows_of
 from search_spaces.canonical import digest
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import TombolaError, sentence
@@ -127,17 +127,17 @@ def _fingerprints(trials: Sequence[Trial]) -> dict[str, dict[str, str | None]]:
 
 
 def _is_outdated(rows: pd.DataFrame, now: Mapping[str, Mapping[str, str | None]]) -> pd.Series:
-    """Whether each row is of data that has changed since, its own or its source's."""
+    """Whether each row is of data that has changed since, its own or its source's; one that does not say is not."""
     held = rows[["data_fingerprint", "source_fingerprint"]].astype(object).where(rows.notna(), None)
     pairs = zip(held.to_dict("records"), rows["trial_id"], strict=True)
-    outdated = [any(row[name] != value for name, value in now[trial].items()) for row, trial in pairs]
+    outdated = [any(row[name] not in (None, value) for name, value in now[trial].items()) for row, trial in pairs]
     return pd.Series(outdated, index=rows.index, dtype=bool)
 
 
 def _is_whole(store: Store, trial: Trial) -> bool:
     """Whether scores, history and mask of a trial are there and can be read, so that its row is not alone."""
     others = (names.SCORES, names.HISTORY, names.MASKS)
-    return all(intact(store, dataset, row_name(dataset, trial)) is not None for dataset in others)
+    return all(intact(store, dataset, row_name(dataset, trial)) for dataset in others)
 
 
 def clear_errors(trials: Sequence[Trial], stages: Sequence[Stage], store: Store) -> int:
@@ -156,21 +156,21 @@ def clear_rows(trials: Sequence[Trial], store: Store) -> None:
 
     History and masks are the same however a trial is measured, and stay for those rows that are there already.
     """
-    prints, files = _fingerprints(trials), _files_by_trial(store)
+    prints, by_trial = _fingerprints(trials), _files_by_trial(store)
     for trial in trials:
-        rows = read(store, names.TRIALS, files[trial.id])
+        rows = read(store, names.TRIALS, by_trial[trial.id])
         outdated = bool(_is_outdated(rows, prints).any())
         for dataset in (names.TRIALS, names.SCORES):
             store.delete(row_name(dataset, trial))
         for dataset in (names.HISTORY, names.MASKS):
             name = row_name(dataset, trial)
-            if outdated or intact(store, dataset, name) is None:
+            if outdated or not intact(store, dataset, name):
                 store.delete(name)
 
 
 def _files_by_trial(store: Store) -> defaultdict[str, list[str]]:
     """The files of the trials dataset, by the id of their trial."""
-    files = defaultdict(list)
-    for name in store.list(names.TRIALS):
-        files[name.removeprefix(f"{names.TRIALS}/").partition("-")[0]].append(name)
-    return files
+    by_trial = defaultdict(list)
+    for name in files(store, names.TRIALS):
+        by_trial[names.trial_of(name)].append(name)
+    return by_trial

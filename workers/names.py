@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 OBJECTS = "objects"
 STATES = "objects/states"
 LEDGER = "ledger"
@@ -9,6 +11,8 @@ TRIALS, SCORES, HISTORY, MASKS = "trials", "scores", "history", "masks"
 SWEEPS = "sweeps"
 RUNNING = "running"
 FAILURES = "failures"
+
+_ROWS = re.compile(rf"(({TRIALS}|{SCORES})/[0-9a-f]{{16}}-[0-9a-f]{{16}}|({HISTORY}|{MASKS})/[0-9a-f]{{16}})\.parquet")
 
 
 def state(line: str, epoch: int, kept: str) -> str:
@@ -83,6 +87,16 @@ def rows(dataset: str, trial_id: str, evaluation_digest: str) -> str:
     # Trials and scores depend on how a trial was evaluated; its history and mask are the same for all.
     name = f"{trial_id}-{evaluation_digest[:16]}" if dataset in (TRIALS, SCORES) else trial_id
     return f"{dataset}/{name}.parquet"
+
+
+def is_rows(name: str) -> bool:
+    """Whether a name is one that `rows` gives."""
+    return _ROWS.fullmatch(name) is not None
+
+
+def trial_of(name: str) -> str:
+    """The id of the trial whose rows are under a name."""
+    return name.partition("/")[2][:16]
 
 
 def sweep(key: str) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from search_spaces.canonical import canonical_json, digest
 from search_spaces.methods import Control
@@ -17,6 +15,7 @@ from search_spaces.transfer import Transfer, datasets_of
 from search_spaces.trial import Trial
 from workers import __version__, data, names
 from workers.metrics import METRICS
+from workers.parquet import packed
 from workers.store import Store
 
 
@@ -193,7 +192,4 @@ def write_unsuccessful(
 def write_rows(store: Store, trial: Trial, rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
     """Write the rows of a trial, those of `trials` last: their file says that all is there."""
     for dataset in sorted(rows, key=lambda name: name == names.TRIALS):
-        table = pa.Table.from_pylist([dict(row) for row in rows[dataset]], schema=SCHEMAS[dataset])
-        file = io.BytesIO()
-        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
-        store.put_if_absent(row_name(dataset, trial), file.getvalue())
+        store.put_if_absent(row_name(dataset, trial), packed(rows[dataset], SCHEMAS[dataset]))

@@ -1,11 +1,15 @@
 import logging
+import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from orchestrator import results
+from orchestrator.sweeps import standing
 from search_spaces.trial import Trial
 from tests.toys import toy_trial, toy_trials
 from workers import data, names
@@ -110,6 +114,71 @@ def test_a_damaged_row_file_is_reported_and_left_out(tmp_path: Path, caplog: pyt
         rows = results.trials(store.uri)
     assert len(rows) == len(TRIALS) - 1
     assert "is damaged" in caplog.text
+
+
+def rewritten(path: Path, **changes: pa.Array | None) -> None:
+    """Write a file of rows as another version would: with other columns, and without a digest."""
+    table = pq.ParquetFile(path).read()
+    for name, column in changes.items():
+        table = table.drop_columns([name])
+        table = table if column is None else table.append_column(name, column)
+    path.unlink()
+    pq.write_table(table.append_column("novel", pa.array([1] * len(table))), path, write_page_checksum=True)
+
+
+@pytest.mark.parametrize("dataset", SCHEMAS)
+def test_rows_of_a_version_with_other_columns_are_whole(
+    finished: Store, tmp_path: Path, dataset: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = Path(shutil.copytree(finished.uri.removeprefix("file://"), tmp_path / "store"))
+    before = getattr(results, dataset)(str(root))
+    added = {names.TRIALS: "data_fingerprint", names.SCORES: "best", names.HISTORY: "ticket", names.MASKS: "role"}
+    for path in sorted((root / dataset).iterdir())[:-1]:
+        rewritten(path, **{added[dataset]: None})
+    after = getattr(results, dataset)(str(root))
+    assert list(after.columns) == list(before.columns)
+    assert after["trial_id"].tolist() == before["trial_id"].tolist()
+    assert after[added[dataset]].notna().sum() < len(after)
+    assert standing(TRIALS, open_store(str(root))).done == len(TRIALS)
+    assert set(pd.read_parquet(root / dataset)["trial_id"]) == {trial.id for trial in TRIALS}
+    assert not caplog.text
+
+
+def test_columns_whose_type_changed_are_told_once(
+    finished: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = Path(shutil.copytree(finished.uri.removeprefix("file://"), tmp_path / "store"))
+    for path in (root / names.TRIALS).iterdir():
+        rewritten(path, sparsity=pa.array(["half"]))
+    assert results.trials(str(root)).empty
+    (told,) = caplog.messages
+    assert "is left out (so are 1 more): its column 'sparsity' is of type string" in told
+
+
+def test_files_that_are_no_rows_are_not_counted(
+    finished: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = Path(shutil.copytree(finished.uri.removeprefix("file://"), tmp_path / "store"))
+    for dataset in SCHEMAS:
+        path = min((root / dataset).iterdir())
+        copies = [f"{path.stem} (conflicted copy).parquet", f"{path.stem}.PARQUET", f"{path.name}.tmp"]
+        for other in (*copies, f"._{path.name}", "x.parquet", f"old/{path.name}", f"{path.stem}~.parquet/{path.name}"):
+            (root / dataset / other).parent.mkdir(exist_ok=True)
+            (root / dataset / other).write_bytes(path.read_bytes())
+        (root / dataset / ".DS_Store").write_bytes(b"Bud1")
+        pd.testing.assert_frame_equal(getattr(results, dataset)(str(root)), getattr(results, dataset)(finished.uri))
+    assert standing(TRIALS, open_store(str(root))).done == len(TRIALS)
+    assert not caplog.text
+
+
+def test_rows_under_the_name_of_another_trial_are_left_out(
+    finished: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = Path(shutil.copytree(finished.uri.removeprefix("file://"), tmp_path / "store"))
+    one, other = (root / names.TRIALS).iterdir()
+    other.write_bytes(one.read_bytes())
+    assert len(results.trials(str(root))) == 1
+    assert "its rows are of another trial" in caplog.text
 
 
 def test_a_mask_that_is_not_there_says_so(finished: Store) -> None:
