@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 
 class Residual(nn.Module):
@@ -36,6 +37,9 @@ def rebuild(path: str) -> tuple[nn.ModuleDict, dict[str, str]]:
     weights = {name: w * tensors.get(f"mask/{name}", 1) for name, w in tensors.items() if not name.startswith("mask/")}
     networks = nn.ModuleDict({name: build(node) for name, node in json.loads(metadata["architecture"]).items()})
     networks.load_state_dict(weights)
+    for module in networks.modules():
+        if is_parametrized(module) and not module.parametrizations.weight.original.any():
+            remove_parametrizations(module, "weight", leave_parametrized=False)  # zeros have no norm to be divided by
     return networks.eval(), metadata
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
-from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 from workers.models.backbones.residual import Residual
+from workers.models.spectral import SpectralNorm
 
 Node = dict[str, Any]
 """A module: its `kind`, and either its `children`, each a name and a node, or its constructor's `arguments`.
@@ -40,7 +40,7 @@ _ARGUMENTS: dict[type[nn.Module], tuple[str, ...]] = {
 """Of each layer those of its constructor's arguments that it has as attributes of the same name."""
 
 _CONTAINERS = (nn.Sequential, Residual)
-_SPECTRAL = {"weight": [_SpectralNorm]}
+_SPECTRAL = {"weight": [SpectralNorm]}
 
 
 class _Unknown(Exception):

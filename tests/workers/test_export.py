@@ -130,6 +130,24 @@ def test_rebuilt_networks_compute_what_the_masked_model_does(
             torch.testing.assert_close(networks[name](shown), network(shown))
 
 
+def test_a_rebuilt_layer_whose_kernel_is_empty_gives_its_bias(store: Store, tmp_path: Path) -> None:
+    trial, path = planned(MODELS["sngan"]), tmp_path / "ticket.safetensors"
+    family = warmed_up(trial)
+    emptied = "discriminator.down2.conv.parametrizations.weight.original"
+    mask = Mask({name: kept & (name != emptied) for name, kept in halved(family).items()})
+    for name, kept in family.masked(mask).items():
+        family.networks.get_parameter(name).data.mul_(kept)
+    list(family.losses(torch.rand(8, *IMAGE), generator(0, "step")))  # with which the empty kernel's vectors vanish
+    Archive(store).commit_point(STATE, WEIGHTS, Point(capture(family, {}), None))
+    export_ticket(store, trial, STATE.key, mask, path, {"kl": 0.5})
+    networks, _ = runpy.run_path(SCRIPT)["rebuild"](path)
+    shown = inputs(family, "discriminator")
+    with torch.no_grad():
+        judged = family.networks["discriminator"].eval()(shown)
+        assert judged.isfinite().all()
+        torch.testing.assert_close(networks["discriminator"](shown), judged)
+
+
 def finished(model: dict[str, Any], store: Store, path: Path) -> Any:
     """The row of a trial that was run, its trained ticket in `path`, and the images that it was measured on beside."""
     trial = planned(model)

@@ -1,6 +1,7 @@
 """Whole trials on real digits at toy size: what is shared, resumed, mended and recorded."""
 
 import json
+import math
 import random
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
@@ -150,6 +151,14 @@ def test_layers_that_a_mask_empties_are_named(store: Store) -> None:
     emptied = [name for name, count in results.mask(store.uri, trial.id).counts.items() if not count]
     assert emptied
     assert row["layer_collapse"] == ", ".join(emptied)
+
+
+def test_an_sngan_whose_mask_empties_kernels_is_trained_to_the_end(store: Store) -> None:
+    trial = toy_trial("sngan", methods=["magnitude"], sparsities=[0.95], epochs=2)
+    assert run_trial(trial, store) == "done"
+    row = results.trials(store.uri).iloc[0]
+    assert "discriminator.to_logit.conv.parametrizations.weight.original" in row["layer_collapse"].split(", ")
+    assert math.isfinite(row["discriminator_loss"])
 
 
 def test_what_a_search_costs_is_its_trainings_and_its_scores(store: Store) -> None:

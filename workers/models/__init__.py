@@ -13,6 +13,7 @@ from search_spaces import models as specs
 from search_spaces.errors import TombolaError
 from workers.models.backbones import Backbone, ConvBackbone, MLPBackbone, Norm, PooledBackbone, ResNetBackbone
 from workers.models.families import GAN, VAE, Autoencoder, ClippedWGAN, Family, HingeGAN, PenalisedWGAN
+from workers.models.spectral import spare_empty_kernels
 from workers.randomness import generator
 
 Image = tuple[int, int, int]
@@ -111,7 +112,9 @@ def build(spec: specs.ModelSpec, image: Image, precision: str = "fp32") -> Famil
         TombolaError: if the model cannot be built for such images.
     """
     with torch.device("meta"):
-        return builders[spec.name](spec, image, precision)
+        family = builders[spec.name](spec, image, precision)
+    spare_empty_kernels(family.networks)
+    return family
 
 
 def materialise(family: Family, device: torch.device) -> None:

@@ -64,7 +64,7 @@ def _has_spectral_norm(layer: nn.Module) -> bool:
         return False
     assert isinstance(layer.parametrizations, nn.ModuleDict)
     done = [each for steps in layer.parametrizations.children() for each in steps.children()]
-    return len(done) == 1 and type(done[0]) is _SpectralNorm and done[0].dim == _made_along(layer)
+    return len(done) == 1 and isinstance(done[0], _SpectralNorm) and done[0].dim == _made_along(layer)
 
 
 def _made_along(layer: nn.Module) -> int:

@@ -134,7 +134,7 @@ def test_a_discriminator_has_either_batch_norms_or_spectral_norms_or_none(backbo
         modules = build(spec, (1, 32, 32)).networks["discriminator"].modules()
         return {type(m).__name__ for m in modules if "Norm" in type(m).__name__}
 
-    assert norms(SNGAN(width=4, backbone=backbone)) == {"_SpectralNorm"}
+    assert norms(SNGAN(width=4, backbone=backbone)) == {"SpectralNorm"}
     assert norms(WGANGP(width=4, backbone=backbone)) == set()
     assert norms(DCGAN(width=4, backbone=backbone)) == (set() if backbone == "mlp" else {"BatchNorm2d"})
 
