@@ -17,6 +17,7 @@ from orchestrator import exit_codes, sweeps
 from orchestrator.access import keep_private
 from orchestrator.asked import Asked, ask, planned
 from orchestrator.budget import Limits
+from orchestrator.conditions import matching
 from orchestrator.estimate import estimate
 from orchestrator.executor import Executor, InProcess
 from orchestrator.explain import explain as explain_trial
@@ -25,7 +26,7 @@ from orchestrator.inventory import take_inventory
 from orchestrator.plan import Plan
 from orchestrator.price import TFLOPS
 from orchestrator.progress import duration, label
-from orchestrator.results import ResultsError, matching, rows_of, rows_of_id
+from orchestrator.results import ResultsError, rows_of, rows_of_id
 from orchestrator.results import mask as read_mask
 from orchestrator.running import INTERRUPTED, Ran, run_missing
 from orchestrator.sources import remember

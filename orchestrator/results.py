@@ -76,22 +76,6 @@ def picture(uri: str, evaluation_key: str, kind: str) -> bytes:
     return png
 
 
-def matching(rows: pd.DataFrame, condition: str, said_by: str) -> pd.DataFrame:
-    """The rows that meet a condition on columns, such as "sparsity > 0.5", which was said by `said_by`.
-
-    Raises:
-        ResultsError: if it is none.
-    """
-    try:
-        chosen = rows.query(condition)
-        if not isinstance(chosen, pd.DataFrame):
-            raise TypeError("is no condition")
-        return chosen
-    except Exception as error:
-        problem = f"{said_by} {condition!r}: {(str(error) or type(error).__name__).splitlines()[0]}"
-        raise ResultsError(f"{problem}; it takes a condition on columns, like 'sparsity > 0.5'") from error
-
-
 def rows_of(store: Store, wanted: Iterable[Trial]) -> pd.DataFrame:
     """The rows of the given trials, as their own evaluation measured them, in their order."""
     return read(store, names.TRIALS, [row_name(names.TRIALS, trial) for trial in wanted])

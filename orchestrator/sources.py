@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator import results
+from orchestrator.conditions import matching
 from orchestrator.sweeps import recorded
 from search_spaces.canonical import digest
 from search_spaces.errors import TombolaError
@@ -113,7 +114,7 @@ def _found(query: str, sweep: Sweep, store: Store) -> list[str]:
     remembered: list[str] | None = Objects(store).read_fact(_name(query, sweep))
     if remembered is not None:
         return remembered
-    rows = results.matching(results.trials(store.uri), query, "source.query")
+    rows = matching(results.trials(store.uri), query, "source.query")
     found = sorted(set(rows["trial_id"][(rows["status"] == "done") & (rows["kept"] < rows["prunable"])]))
     if not found:
         raise SourceError(f"source.query: no finished trial in store {store.uri} matches {query!r}")

@@ -181,7 +181,10 @@ def test_a_bad_sweep_ends_in_one_sentence_and_writes_nothing(tombola: Tombola, t
         (("explain", "0123456789abcdef"), "no trial '0123456789abcdef' in store"),
         (("export", "0123456789abcdef", "x"), "no trial '0123456789abcdef' in store"),
         (("status", "{sweep}", "--store", "ftp://x/y"), "not a store that tombola can open"),
-        (("results", "{sweep}", "--where", "sparsty > 1"), "--where 'sparsty > 1': name 'sparsty' is not defined"),
+        (
+            ("results", "{sweep}", "--where", "sparsty > 1"),
+            "--where 'sparsty > 1': there is no column 'sparsty'; did you",
+        ),
         (("results", "{sweep}", "--where", "sparsity >"), "--where 'sparsity >':"),
         (("results", "{sweep}", "--where", "("), "--where '(':"),
         (("results", "{sweep}", "--where", "1"), "--where '1':"),
