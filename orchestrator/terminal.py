@@ -7,6 +7,8 @@ import logging
 from rich.console import Console
 from rich.logging import RichHandler
 
+from search_spaces.errors import shortened
+
 out = Console(markup=False)
 wide = Console(width=max(out.width, 200), markup=False)
 """For tables, which are of no use when their columns are cut; a narrow terminal wraps their lines."""
@@ -20,4 +22,10 @@ def say(text: str) -> None:
 def show_warnings() -> None:
     """Send the program's warnings to standard error."""
     handler = RichHandler(console=Console(stderr=True), show_path=False, show_time=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    handler.setFormatter(_Shortening("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _Shortening(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return shortened(super().format(record))

@@ -24,6 +24,8 @@ def digest(value: Any) -> str:
 
 
 def _without_none(value: Any) -> Any:
+    if isinstance(value, str | int | float):
+        return value
     if isinstance(value, dict):
         return {key: _without_none(item) for key, item in value.items() if item is not None}
     if isinstance(value, list | tuple):

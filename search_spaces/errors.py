@@ -7,9 +7,23 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
+LENGTH = 1900
+"""Characters of a message at most; what is named in one may be of any length."""
+
 
 class TombolaError(ValueError):
     """Something asked of tombola that cannot be done; the message says what, where, and what would be allowed."""
+
+    def __str__(self) -> str:
+        return shortened(super().__str__())
+
+
+def shortened(message: str, length: int = LENGTH) -> str:
+    """`message`, without its middle if it is longer than `length` characters."""
+    if len(message) <= length:
+        return message
+    head, tail = length * 2 // 3, length // 4
+    return f"{message[:head]} ... ({len(message) - head - tail:,} characters) ... {message[-tail:]}"
 
 
 def sentence(error: ValidationError) -> str:
@@ -20,7 +34,7 @@ def sentence(error: ValidationError) -> str:
 
 def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
     for problem in error.errors():
-        field = ".".join(str(step) for step in problem["loc"])
+        field = ".".join(shortened(str(step), 60) for step in problem["loc"])
         cause = problem.get("ctx", {}).get("error")
         if isinstance(cause, ValidationError):
             for inner, message in _problems(cause):

@@ -10,7 +10,11 @@ import yaml
 from pydantic import ValidationError
 
 from search_spaces.errors import TombolaError, sentence
+from search_spaces.spec import LARGEST
 from search_spaces.sweep import Sweep
+
+BYTES, VALUES, DEPTH = 8_000_000, 300_000, 50
+"""What a sweep file can have at most: its size, its values with all aliases written out, and how deep they nest."""
 
 
 class SweepError(TombolaError):
@@ -36,14 +40,20 @@ def load_sweep(path: str | Path) -> Sweep:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            text = file.read(BYTES + 1).decode()
     except UnicodeDecodeError as error:
         raise SweepError(f"{path}: is not UTF-8 text") from error
     except OSError as error:
         raise SweepError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SweepError(f"{str(path)!r}: cannot be read: {error}") from error
+    if len(text) > BYTES:
+        raise SweepError(f"{path}: is larger than the {BYTES:,} bytes that a sweep file can have")
     try:
+        _check_size(text)
         values = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, KeyError, AttributeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or f"{type(error).__name__}: {error}".splitlines()[0]
@@ -53,12 +63,70 @@ def _read(path: Path) -> Mapping[str, Any]:
     return values
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe subset, in which a key that stands twice in one mapping is an error."""
+def _check_size(text: str) -> None:
+    """Raise YAMLError for what would take long to read: too deep, too long, or made so by aliases."""
+    sizes: dict[str, int] = {}
+    within: list[tuple[str | None, int]] = []
+    total = 0
+    for event in yaml.parse(text, yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            within.append((event.anchor, total))
+            total += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = within.pop()
+            if anchor is not None:
+                sizes[anchor] = total - before
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in within):
+                raise _problem(f"alias {event.anchor!r} is part of itself", event)
+            total += sizes.get(event.anchor or "", 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            total += 1
+        if total > VALUES or len(within) > DEPTH:
+            raise _problem(f"it has more than {VALUES:,} values, or is nested deeper than {DEPTH}", event)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+
+class _Loader(yaml.CSafeLoader):
+    """The part of YAML that JSON has too, in which a key that stands twice in one mapping is an error."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._flat = set[yaml.MappingNode]()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        if node not in self._flat:  # by which it would have the keys of what is merged into it, too
+            self._flat.add(node)
+            _check_keys(node)
+            super().flatten_mapping(node)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = super().construct_yaml_int(node) if len(node.value) < 100 else LARGEST
+        if not -LARGEST <= value < LARGEST:
+            raise _problem("found a whole number of more than 18 digits", node)
+        return value
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    seen = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag not in _KEYS:
+            raise _problem("found a key that is no text", key)
+        if key.value in seen:
+            raise _problem(f"key {key.value!r} stands twice", node)
+        seen.add(key.value)
+
+
+def _problem(problem: str, at: Any) -> yaml.MarkedYAMLError:
+    """What is wrong with a node, or with an event, and where."""
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
+
+
+_TAG = "tag:yaml.org,2002:"
+_KEYS = (f"{_TAG}str", f"{_TAG}merge")
+_known = dict(yaml.CSafeLoader.yaml_constructors)
+_Loader.yaml_constructors = {
+    **{f"{_TAG}{kind}": _known[f"{_TAG}{kind}"] for kind in ("null", "bool", "float", "str", "seq", "map")},
+    None: _known[None],
+    f"{_TAG}int": _Loader.construct_yaml_int,
+    f"{_TAG}timestamp": _known[f"{_TAG}str"],  # a name may look like a date
+}

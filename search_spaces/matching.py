@@ -30,6 +30,11 @@ def matches(condition: Condition, fields: Mapping[str, Any]) -> bool:
     return all(_equal(_lookup(fields, path), wanted) for path, wanted in condition.items())
 
 
+def values_in(condition: Condition) -> int:
+    """How many values a condition names."""
+    return sum(len(wanted) if isinstance(wanted, list) else 1 for wanted in condition.values())
+
+
 def _lookup(fields: Any, path: str) -> Any:
     for step in path.split("."):
         fields = fields.get(step) if isinstance(fields, Mapping) else None

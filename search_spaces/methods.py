@@ -106,7 +106,8 @@ class Control(Method):
         return self.model_copy(update={"of": self.of.rewound(rewind)})
 
     def sourced(self, trial_of: Callable[[Mapping[str, Any]], Any]) -> Method:
-        return self.model_copy(update={"of": self.of.sourced(trial_of)})
+        of = self.of.sourced(trial_of)
+        return self if of is self.of else self.model_copy(update={"of": of})
 
     def check(self, epochs: int) -> None:
         self.of.check(epochs)
@@ -131,7 +132,7 @@ class IMP(Finder):
     """Iterative magnitude pruning with rewinding (Frankle et al. 2020); a round removes `rate` of what is left."""
 
     name: Literal["imp"] = "imp"
-    rate: float = Field(default=GRID_RATE, ge=0.001, lt=1)
+    rate: float = Field(default=GRID_RATE, ge=0.01, lt=1)
 
 
 @methods.register
@@ -291,4 +292,4 @@ class RandomChain(Finder):
 
     name: Literal["random_chain"] = "random_chain"
     rewind: int | None = Field(default=0, ge=0, le=0)
-    rate: float = Field(default=GRID_RATE, ge=0.001, lt=1)
+    rate: float = Field(default=GRID_RATE, ge=0.01, lt=1)

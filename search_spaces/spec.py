@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+LARGEST = 2**63
+"""No whole number is as large: rows have no room for it."""
+
 
 class Spec(BaseModel):
-    """A frozen, hashable piece of a sweep that knows only its declared keys and only finite numbers."""
+    """A frozen, hashable piece of a sweep that knows only its declared keys and only numbers of 64 bits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -23,6 +26,13 @@ class Spec(BaseModel):
                 if isinstance(value[key], bool) and cls.model_fields[key].annotation is not bool:
                     raise ValueError(f"{key} cannot be {str(value[key]).lower()}")
         return value
+
+    @model_validator(mode="after")
+    def _in_64_bits(self) -> Self:
+        for key, value in self:
+            if isinstance(value, int) and not -LARGEST <= value < LARGEST:
+                raise ValueError(f"{key}: has more than 18 digits")
+        return self
 
 
 class NamedSpec(Spec):

@@ -9,9 +9,10 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
+from search_spaces.canonical import canonical_json
 from search_spaces.datasets import AnyDataset, DatasetSpec
 from search_spaces.errors import sentence
-from search_spaces.matching import Condition, checked_condition, matches
+from search_spaces.matching import Condition, checked_condition, matches, values_in
 from search_spaces.methods import IMP, AnyMethod, Method
 from search_spaces.models import AnyModel, ModelSpec
 from search_spaces.plugins import WithPlugins
@@ -19,6 +20,12 @@ from search_spaces.sparsity import snapped, sparsity_after
 from search_spaces.spec import Spec
 from search_spaces.transfer import Transfer  # noqa: F401 - which makes it known
 from search_spaces.trial import Evaluation, Recipe, Seed, Settings, Trial
+
+TRIALS = 100_000
+"""What a sweep can span at most; planning so many takes minutes."""
+
+COMPARISONS = 2_000_000
+"""Values in the conditions of a sweep, times the trials that each is held against, at most."""
 
 
 def _sparsities(value: Any) -> Any:
@@ -69,11 +76,11 @@ class Point(NamedTuple):
 class Sweep(WithPlugins, Settings):
     """Everything that a sweep file says. `trials()` is what it means."""
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")
     models: tuple[AnyModel, ...] = Field(min_length=1)
     datasets: tuple[AnyDataset, ...] = Field(min_length=1)
     methods: tuple[AnyMethod, ...] = Field(min_length=1)
-    sparsities: Annotated[tuple[float, ...], BeforeValidator(_sparsities)] = ()
+    sparsities: Annotated[tuple[float, ...], BeforeValidator(_sparsities)] = Field(default=(), max_length=TRIALS)
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seeds)] = Field(min_length=1)
     overrides: tuple[Override, ...] = ()
     exclude: tuple[Annotated[dict[str, Any], BeforeValidator(checked_condition)], ...] = ()
@@ -100,6 +107,7 @@ class Sweep(WithPlugins, Settings):
 
     @cached_property
     def _trials(self) -> tuple[Trial, ...]:
+        self._check_size()
         settings = _SettingsByTrial(self)
         trials = tuple(
             self._trial(settings, settings.of(point), point) for point in self._points() if not settings.exclude(point)
@@ -112,11 +120,25 @@ class Sweep(WithPlugins, Settings):
             raise ValueError("exclude: nothing is left of the sweep")
         return trials
 
+    def _check_size(self) -> None:
+        """Raise ValueError for a sweep too large to be planned, before it is written out."""
+        sparse = sum(method.sparse for method in self.methods)
+        points = sparse * len(self.sparsities) + len(self.methods) - sparse
+        size = len(self.models) * len(self.datasets) * points * len(self.seeds)
+        if size > TRIALS:
+            raise ValueError(
+                f"models, datasets, methods, sparsities and seeds span {size:,} trials; at most {TRIALS:,} are possible"
+            )
+        conditions = (*(override.where for override in self.overrides), *self.exclude)
+        compared = sum(values_in(condition) for condition in conditions)
+        if compared * size > COMPARISONS:
+            raise ValueError(f"overrides and exclude: {compared:,} values to compare with {size:,} trials are too many")
+
     def _trial(self, settings: _SettingsByTrial, chosen: Settings, point: Point) -> Trial:
         return Trial.model_construct(
             model=point.model,
             dataset=point.dataset,
-            method=point.method.rewound(chosen.rewind).sourced(partial(self._beside, settings, point)),
+            method=settings.rewound(point.method, chosen.rewind).sourced(partial(self._beside, settings, point)),
             sparsity=point.sparsity,
             seed=point.seed,
             recipe=chosen.recipe,
@@ -154,6 +176,7 @@ class _SettingsByTrial:
         self._sweep = sweep
         self._base = sweep.model_dump(include=set(Settings.model_fields))
         self._cache: dict[tuple[int, ...], Settings] = {}
+        self._rewound: dict[tuple[int, int], tuple[Method, Method]] = {}
         self._idle = {f"overrides.{i}.where" for i in range(len(sweep.overrides))}
         self._idle |= {f"exclude.{i}" for i in range(len(sweep.exclude))}
         self._of()
@@ -161,6 +184,13 @@ class _SettingsByTrial:
     def of(self, point: Point) -> Settings:
         """The settings of one trial."""
         return self._of(*self._matching("overrides.{}.where", [o.where for o in self._sweep.overrides], point))
+
+    def rewound(self, method: Method, rewind: int) -> Method:
+        """A method of the sweep with a rewind epoch where its own is open, the same object each time."""
+        known = id(method), rewind
+        if known not in self._rewound:
+            self._rewound[known] = method, method.rewound(rewind)  # both, since an id is good for as long as its object
+        return self._rewound[known][1]
 
     def exclude(self, point: Point) -> bool:
         """Whether a trial is no part of the sweep."""
@@ -203,11 +233,22 @@ def _with(values: Mapping[str, Any], path: list[str], value: Any, problem: str) 
 
 
 def _check_distinct(trials: tuple[Trial, ...]) -> None:
-    seen: set[str] = set()
+    # Ids would tell, but those of many trials take long, and these share most of their parts.
+    parts: dict[int, str] = {}
+
+    def part(spec: Spec) -> str:
+        if id(spec) not in parts:
+            parts[id(spec)] = canonical_json(spec.model_dump())
+        return parts[id(spec)]
+
+    seen = set()
     for trial in trials:
-        if trial.id in seen:
+        seed = trial.seed.init, trial.seed.order
+        specs = trial.model, trial.dataset, trial.method, trial.recipe
+        what = (*map(part, specs), trial.sparsity, seed, trial.epochs)
+        if what in seen:
             raise ValueError(
                 f"duplicate trial: {trial.model.name} on {trial.dataset.name} by {trial.method.name} at sparsity "
-                f"{trial.sparsity:g} with seed {trial.seed.init}/{trial.seed.order} is asked for twice"
+                f"{trial.sparsity:g} with seed {seed[0]}/{seed[1]} is asked for twice"
             )
-        seen.add(trial.id)
+        seen.add(what)

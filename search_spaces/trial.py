@@ -16,6 +16,9 @@ from search_spaces.plugins import WithPlugins
 from search_spaces.sparsity import snapped
 from search_spaces.spec import Spec
 
+LOOKS = 1_000
+"""Epochs of a ticket's training that can be looked at; all of them are kept."""
+
 
 class Seed(Spec):
     """Where randomness comes from: `init` draws weights and controls, `order` batches and latents."""
@@ -138,7 +141,7 @@ class Settings(Spec):
     """What a sweep sets for all of its trials and overrides for some of them."""
 
     recipe: Recipe = Recipe()
-    epochs: int = Field(gt=0)
+    epochs: int = Field(gt=0, lt=1_000_000)
     rewind: int = Field(default=0, ge=0)
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
@@ -173,6 +176,9 @@ class Trial(WithPlugins, Spec):
         """Raise ValueError if the method does not go with the other fields."""
         self.method.check(self.epochs)
         self.method.check_model(self.model)
+        selection = self.evaluation.selection
+        if selection and self.epochs // selection.every > LOOKS:
+            raise ValueError(f"evaluation.selection.every: that looks at more than {LOOKS:,} epochs of {self.epochs:,}")
         if isinstance(self.method, LRRewinding) and self.recipe.decay is None:
             raise ValueError(
                 "method 'lr_rewinding' needs recipe.decay: a learning rate that never falls cannot be rewound"

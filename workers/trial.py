@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 
 from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import shortened
 from search_spaces.trial import Trial
 from workers import data, names
 from workers.account import account, account_without_ticket
@@ -77,7 +78,7 @@ def _run(
     except (Interrupted, OutOfMemory, StoreError):
         raise
     except Exception as error:  # noqa: BLE001 - outside of any stage: a search program, or a device that is not there
-        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        message = shortened(f"{type(error).__name__}: {error}".splitlines()[0])
         write_unsuccessful(store, trial, "failed", message, traceback.format_exc())
         return TrialEnded(trial.id, "failed", message)
     write_rows(store, trial, rows)

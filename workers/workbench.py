@@ -14,6 +14,7 @@ import torch
 
 from search_spaces.criterion import Criterion
 from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import shortened
 from search_spaces.models import ModelSpec
 from search_spaces.trial import Trial
 from workers import data, device
@@ -278,7 +279,7 @@ class Workbench(Laboratory):
             return torch.from_numpy(images).to(self.device)
 
     def _failed(self, stage: Stage, kind: str, error: Exception) -> StageFailed:
-        message = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+        message = shortened(f"{type(error).__name__}: {str(error).strip()}".splitlines()[0])
         trace = "".join(traceback.format_exception(error))
         epoch = error.epoch if isinstance(error, Diverged | NothingEmerged) else None
         failure = Failure(subject(stage), type(stage).__name__.lower(), kind, message, trace, epoch)

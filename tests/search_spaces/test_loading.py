@@ -25,6 +25,7 @@ def problem(tmp_path: Path, text: str | bytes) -> str:
     message = str(caught.value)
     assert message.startswith(str(path))
     assert "\n" not in message
+    assert len(message) < 2000
     return message.removeprefix(str(path))
 
 
@@ -32,6 +33,19 @@ def test_a_good_sweep_loads(tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text(GOOD)
     assert load_sweep(path).name == "good"
+
+
+def test_a_name_may_look_like_a_date(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(GOOD.replace("name: good", "name: 2024-02-30"))
+    assert load_sweep(path).name == "2024-02-30"
+
+
+def test_what_is_merged_may_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    merged = "[{<<: *other, width: 16}]\nmethods: [{name: reinit, of: &other2 {<<: &imp {name: imp}, rate: 0.3}}, *imp]"
+    path.write_text(GOOD.replace("[vae]", f"[&other {{name: vae}}, {merged[1:]}").replace("\nmethods: [imp]", "", 1))
+    assert [str(model.width) for model in load_sweep(path).models] == ["64", "16"]
 
 
 @pytest.mark.parametrize(
@@ -77,10 +91,39 @@ def test_a_good_sweep_loads(tmp_path: Path) -> None:
         ("name: good", "name: ../evil", ": name: string should match pattern"),
         ("name: good", "name: !!python/object/apply:os.system ['true']", "is not plain YAML: could not determine"),
         ("name: good", "name: [", "is not plain YAML"),
-        ("name: good", "name: 2024-02-30", "is not plain YAML: ValueError: day is out of range"),
+        ("epochs: 10", "epochs: 2024-02-30", ": epochs: input should be a valid integer"),
+        ("epochs: 10", f"epochs: {'9' * 5000}", ", line 8: is not plain YAML: found a whole number of more than 18"),
+        ("epochs: 10", f"epochs: '{'9' * 4000}'", ": epochs: input should be less than 1000000"),
+        ("[vae]", f"[{{name: vae, width: '{'9' * 30}'}}]", ": models.0: width: has more than 18 digits"),
+        ("[vae]", "[!!set {vae}]", "is not plain YAML: could not determine"),
+        ("[vae]", "[{1: vae}]", "is not plain YAML: found a key that is no text"),
+        ("[vae]", "[&a [*a]]", "is not plain YAML: alias 'a' is part of itself"),
+        (
+            "[vae]",
+            "[" * 60 + "]" * 60,
+            "is not plain YAML: it has more than 300,000 values, or is nested deeper than 50",
+        ),
+        ("[vae]", f"[&a [{'vae,' * 1000}], {'*a,' * 300}]", "is not plain YAML: it has more than 300,000 values"),
+        ("[vae]", f"[{'0' * 8_000_000}]", ": is larger than the 8,000,000 bytes that a sweep file can have"),
+        ("[vae]", f"[{'x' * 100_000}]", ": models.0: unknown model 'xxxxx"),
+        (
+            "seeds: 1",
+            f"seeds: 1000\nexclude: [{{seed: {list(range(2001))}}}]",
+            ": overrides and exclude: 2,001 values to compare with 1,000 trials are too many",
+        ),
+        (
+            "[0.2]\nseeds: 1",
+            "[{rounds: 100}, 0.1]\nseeds: 1000",
+            ": models, datasets, methods, sparsities and seeds span 101,000 trials; at most 100,000 are possible",
+        ),
+        (
+            "epochs: 10",
+            "epochs: 1001\nevaluation: {selection: {every: 1}}",
+            ": evaluation.selection.every: that looks at more than 1,000 epochs of 1,001",
+        ),
         ("epochs: 10", "epochs: !!int abc", "is not plain YAML"),
         ("name: good", "name: !!bool foo", "is not plain YAML"),
-        ("[imp]", "[{name: imp, rate: 1.0e-13}]", ": methods.0.rate: input should be greater than or equal to 0.001"),
+        ("[imp]", "[{name: imp, rate: 1.0e-13}]", ": methods.0.rate: input should be greater than or equal to 0.01"),
         ("[0.2]", "[0.9999999999999]", ": sparsities: sparsity 1 is outside [0, 1)"),
         ("seeds: 1", "seeds: 1000000000", ": seeds: 1000000000 is not a number of seeds; give 1 to 100000"),
     ],
