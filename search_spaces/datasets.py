@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
@@ -84,6 +86,14 @@ class ImageFolder(DatasetSpec):
     """The images of a folder, at any depth; a tenth is held out. Sub-folders of the first level are classes."""
 
     name: Literal["image_folder"] = "image_folder"
-    folder: str
+    folder: str = Field(min_length=1, max_length=1000)
     size: Literal[32, 64] = 64
     channels: Literal[1, 3] = 3
+
+    @field_validator("folder")
+    @classmethod
+    def _one_spelling(cls, folder: str) -> str:
+        # By the spelling alone, as the folder may be on another machine: faces, ./faces and faces/ are one trial.
+        if "\0" in folder:
+            raise ValueError("no folder has a zero byte in its name")
+        return re.sub("^/+", "/", posixpath.normpath(folder))

@@ -1,6 +1,7 @@
 """The command where data, weights or images are not as they should be: one sentence, before anything trains."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 from PIL import Image
 
 from orchestrator import downloads, results
+from search_spaces.datasets import DatasetSpec
 from tests.command import Tombola, write
 from tests.toys import TOY_MODELS
 from workers import data, weights
-from workers.data import DataError, idx
+from workers.data import DataError, DatasetCard, Split, idx
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 
@@ -83,6 +85,26 @@ def test_images_of_any_size_and_mode_are_made_alike(tombola: Tombola, folder: Pa
     sweep = write(Path("sweep.yaml"), datasets=[dataset], sparsities=[0.2], evaluation={"samples": 10})
     assert "1 done" in tombola("run", sweep).out
     assert results.trials("tombola-store")["dataset"].tolist() == ["image_folder"]
+
+
+def test_a_trial_on_images_that_are_none_fails_in_one_sentence(
+    tombola: Tombola, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Floats:
+        def card(self, spec: DatasetSpec) -> DatasetCard:
+            return toy.card(spec)
+
+        def load(self, spec: DatasetSpec) -> Split:
+            return replace(toy.load(spec), train=toy.load(spec).train / 255)
+
+    toy = data.sources["toy_digits"]
+    monkeypatch.setitem(data.sources, "toy_digits", Floats())
+    data.load.cache_clear()
+    ran = tombola("run", write(Path("sweep.yaml")))
+    data.load.cache_clear()
+    assert ran.code == 1
+    assert "data set toy_digits: train is float64 from 0.0 to 1.0; wanted are images as uint8" in ran.out + ran.err
+    assert set(results.trials("tombola-store")["status"]) == {"failed"}
 
 
 def test_wrong_weights_are_told(tombola: Tombola, folder: Path) -> None:

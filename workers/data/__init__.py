@@ -11,6 +11,7 @@ from search_spaces.datasets import DatasetSpec
 from workers.data import celeba, cifar10, digits, emoji, image_folder
 from workers.data.cached import Cached
 from workers.data.card import NOMINAL, DataError, DatasetCard, Images, Labels, MissingDataError, Split
+from workers.data.checked import checked_card, checked_split
 from workers.data.idx import fashion_mnist, mnist
 from workers.data.nominal import nominal_card
 
@@ -22,7 +23,7 @@ class Source(Protocol):
         """What is known of it; its images are decoded for that once at most."""
 
     def load(self, spec: DatasetSpec) -> Split:
-        """Its images, decoded."""
+        """Its images, decoded: uint8 (N, channels, height, width), as many as the card says."""
 
 
 sources: dict[str, Source] = {
@@ -41,10 +42,10 @@ def card(spec: DatasetSpec) -> DatasetCard:
     """The card of a data set.
 
     Raises:
-        DataError: if its files are missing, or damaged where they have to be decoded for it.
+        DataError: if its files are missing, or damaged where they have to be decoded for it, or it is no right card.
     """
     if spec.fraction is None:
-        return sources[spec.name].card(spec)
+        return checked_card(spec.name, _source(spec).card(spec))
     return _part(card(in_full(spec)), spec.fraction)
 
 
@@ -68,10 +69,10 @@ def load(spec: DatasetSpec) -> Split:
     """The images of a data set, decoded once a process at most.
 
     Raises:
-        DataError: if its files are missing or damaged.
+        DataError: if its files are missing or damaged, or its images are not those that its card tells of.
     """
     if spec.fraction is None:
-        return sources[spec.name].load(spec)
+        return checked_split(spec.name, _source(spec).load(spec), card(spec))
     whole = load(in_full(spec))
     train = _share(len(whole.train), spec.fraction)
     labels = None if whole.train_labels is None else whole.train_labels[:train]
@@ -81,6 +82,12 @@ def load(spec: DatasetSpec) -> Split:
 def in_full(spec: DatasetSpec) -> DatasetSpec:
     """The same data set with all of its training images."""
     return spec.model_copy(update={"fraction": None})
+
+
+def _source(spec: DatasetSpec) -> Source:
+    if spec.name not in sources:
+        raise DataError(f"data set {spec.name}: its plugin gives no source; wanted is sources[{spec.name!r}] = ...")
+    return sources[spec.name]
 
 
 def _part(whole: DatasetCard, fraction: float) -> DatasetCard:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from search_spaces.canonical import digest
 from search_spaces.datasets import DatasetSpec
 from workers.data.card import DataError, DatasetCard, Images, Labels, Split
-from workers.data.files import Files
+from workers.data.files import Files, shown
 from workers.data.folders import decoded_folder
 
 T = TypeVar("T")
@@ -58,8 +58,14 @@ class Cached:
         return self._read(spec, _split)
 
     def _read(self, spec: DatasetSpec, read: Callable[[Path], T]) -> T:
-        files, words = self._decoder.files(spec), self._decoder.words(spec)
-        made_of = {"spec": spec.model_dump(exclude={"fraction"}), "words": words, "files": files.stamp()}
+        words = self._decoder.words(spec)
+        try:
+            files = self._decoder.files(spec)
+            stamp = files.stamp()
+        except OSError as error:
+            raise DataError(f"data set {spec.name}: its files cannot be read: {shown(str(error))}") from error
+        # What is left out is part of it, so that it is told of whenever it changes.
+        made_of = {"spec": spec.model_dump(exclude={"fraction"}), "words": words, "files": [stamp, files.left_out]}
         folder = decoded_folder() / digest(made_of)
         if folder.is_dir():
             try:

@@ -20,7 +20,8 @@ ARCHIVE, PARTITION = "img_align_celeba.zip", "list_eval_partition.txt"
 MD5 = {ARCHIVE: "00d2c5bc6d35e252742224ab0c1e8fcb", PARTITION: "d32c9cbf5e040fd4025c592c306e6668"}
 REMEDY = (
     f"put {ARCHIVE} and {PARTITION} into the folder celeba of the data folder, "
-    "from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+    "from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html "
+    "(unpacked, it is the folder img_align_celeba with 000001.jpg and so on)"
 )
 
 _FOLDER = "img_align_celeba"

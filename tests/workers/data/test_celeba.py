@@ -105,5 +105,14 @@ def test_a_face_of_another_size_is_refused(folder: Path) -> None:
 
 
 def test_missing_faces_say_where_they_were_looked_for(data_folder: Path) -> None:
-    with pytest.raises(DataError, match=f"not in {data_folder}/celeba, .*put {ARCHIVE} and {PARTITION}"):
+    with pytest.raises(DataError, match=f"not in {data_folder}/celeba .*put {ARCHIVE} and {PARTITION}"):
         data.card(CelebA())
+
+
+def test_what_is_there_instead_is_named(data_folder: Path) -> None:
+    save(data_folder / "celeba/img_align_celeba/img_align_celeba/000001.jpg", b"")
+    save(data_folder / "celeba/list_eval_partition.csv", b"")
+    with pytest.raises(DataError) as caught:
+        data.card(CelebA())
+    assert "celeba (there: img_align_celeba/, list_eval_partition.csv)" in str(caught.value)
+    assert f"missing: {PARTITION}, {ARCHIVE};" in str(caught.value)

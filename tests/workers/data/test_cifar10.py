@@ -82,5 +82,5 @@ def test_a_batch_can_make_nothing_but_arrays(folder: Path, monkeypatch: pytest.M
 
 
 def test_missing_batches_say_where_they_were_looked_for(data_folder: Path) -> None:
-    with pytest.raises(DataError, match=f"not in {data_folder}, .*--download"):
+    with pytest.raises(DataError, match=f"not in {data_folder} .*missing: cifar-10.*--download"):
         data.card(CIFAR10())

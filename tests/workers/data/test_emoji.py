@@ -61,5 +61,5 @@ def test_a_truncated_font_is_refused(data_folder: Path) -> None:
 
 @pytest.mark.usefixtures("no_debian")
 def test_a_missing_font_says_how_to_get_it(data_folder: Path) -> None:
-    with pytest.raises(DataError, match=f"or {data_folder}, .*install the Debian package fonts-noto-color-emoji"):
+    with pytest.raises(DataError, match=f"or {data_folder} .*install the Debian package fonts-noto-color-emoji"):
         data.card(Emoji())

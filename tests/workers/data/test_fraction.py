@@ -53,11 +53,11 @@ def test_a_fraction_stays_out_of_what_is_decoded(spec: DatasetSpec, monkeypatch:
 
     class Source:
         def card(self, spec: DatasetSpec) -> data.DatasetCard:
-            return DatasetCard("zeros", (1, 2, 2), 10, 2)
+            return DatasetCard("greys", (1, 2, 2), 10, 2)
 
         def load(self, spec: DatasetSpec) -> data.Split:
             asked.append(spec)
-            return data.Split(np.zeros((10, 1, 2, 2), np.uint8), np.zeros((2, 1, 2, 2), np.uint8))
+            return data.Split(np.full((10, 1, 2, 2), 128, np.uint8), np.full((2, 1, 2, 2), 128, np.uint8))
 
     monkeypatch.setitem(data.sources, spec.name, Source())
     sizes = [len(data.load(spec.model_copy(update={"fraction": fraction})).train) for fraction in (0.2, 0.7)]
@@ -68,7 +68,7 @@ def test_a_fraction_stays_out_of_what_is_decoded(spec: DatasetSpec, monkeypatch:
 def test_labels_stay_with_their_images(monkeypatch: pytest.MonkeyPatch) -> None:
     class Numbered:
         def card(self, spec: DatasetSpec) -> DatasetCard:
-            return DatasetCard("numbered", (1, 2, 2), 100, 100)
+            return DatasetCard("numbered", (1, 2, 2), 100, 100, classes=100, labels="numbered")
 
         def load(self, spec: DatasetSpec) -> Split:
             numbers = np.arange(100, dtype=np.uint8)

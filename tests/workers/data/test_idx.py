@@ -81,12 +81,47 @@ def test_a_truncated_file_is_refused(raw: Path) -> None:
         data.card(MNIST())
 
 
-def test_missing_files_say_where_they_were_looked_for(raw: Path) -> None:
-    write_idx(raw, dict(list(CONTENTS.items())[:3]), packed=True)
+@pytest.mark.parametrize(
+    ("names", "there", "missing"),
+    [
+        (
+            [],
+            "no such folder; in {data}: nothing",
+            "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3",
+        ),
+        (["mnist.npz"], "no such folder; in {data}: mnist.npz", "train-images-idx3-ubyte, "),
+        (["MNIST/raw/.hidden"], "an empty folder", "train-images-idx3-ubyte, "),
+        (["MNIST/raw/train-images.idx3-ubyte"], "there: train-images.idx3-ubyte", "train-images-idx3-ubyte, "),
+        (
+            [f"MNIST/raw/{name}.gz" for name in list(CONTENTS)[:3]],
+            "there: t10k-images-idx3-ubyte.gz, t",
+            "t10k-labels-idx1-ubyte.gz;",
+        ),
+        (
+            [f"MNIST/raw/{number}" for number in range(9)],
+            "there: 0, 1, 2, 3, 4, 5 and 3 more",
+            "train-images-idx3-ubyte, ",
+        ),
+        (["MNIST/raw/caf\udce9\n"], r"there: caf\udce9\n", "train-images-idx3-ubyte, "),
+    ],
+)
+def test_missing_files_say_what_is_there_and_what_is_missing(
+    raw: Path, data_folder: Path, names: list[str], there: str, missing: str
+) -> None:
+    for name in names:
+        save(data_folder / name, b"")
     with pytest.raises(DataError) as caught:
         data.card(MNIST())
-    assert str(raw) in str(caught.value)
-    assert "--download" in str(caught.value)
+    told = str(caught.value)
+    assert f"not in {raw} ({there.format(data=data_folder)}" in told
+    assert f"missing: {missing}" in told
+    assert told.endswith("; run with --download")
+
+
+def test_every_place_that_was_looked_in_is_named(tmp_path: Path) -> None:
+    source = Idx("fashion_mnist", "FashionMNIST/raw", (tmp_path / "debian",), "install it")
+    with pytest.raises(DataError, match=rf"nothing\) or {tmp_path}/debian \(no such folder\), or not all of them"):
+        source.files(FashionMNIST())
 
 
 @debian
