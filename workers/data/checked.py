@@ -32,8 +32,8 @@ def checked_card(name: str, card: DatasetCard) -> DatasetCard:
     fields = {
         "fingerprint": (text and card.fingerprint and not card.nominal, "a digest of the images, split and transform"),
         "image": (
-            isinstance(image, tuple) and len(image) == 3 and all(map(_is_count, image)),
-            "(channels, height, width), three whole numbers above 0",
+            isinstance(image, tuple) and len(image) == 3 and all(map(_is_count, image)) and image[0] in (1, 3),
+            "(channels, height, width), whole numbers above 0, with 1 channel or 3",
         ),
         "train": (_is_count(card.train), "a whole number above 0"),
         "held_out": (_is_count(card.held_out), "a whole number above 0"),

@@ -117,6 +117,7 @@ def test_labels_of_no_class_are_refused(give: Any) -> None:
         {"image": [3, 8, 8]},
         {"image": (3, 8, 8.0)},
         {"image": (3, 0, 8)},
+        {"image": (5, 8, 8)},
         {"train": 0},
         {"train": 20.0},
         {"train": True},
