@@ -32,7 +32,7 @@ class Executor(Protocol):
 
 
 class InProcess:
-    """Runs one trial after the other in this process.
+    """Runs one trial after the other in this process; to `debug` stops at the first `error`, which keeps its frames.
 
     Models are measured in a process apart. One that kills that process is not trained here, where it would end the
     whole sweep: its trials fail.
@@ -40,8 +40,10 @@ class InProcess:
 
     # Torch is imported by the methods, so that a process which only plans or reads results never loads it.
 
-    def __init__(self) -> None:
+    def __init__(self, debug: bool = False) -> None:
+        self._debug = debug
         self._deadly: set[str] = set()
+        self.error: BaseException | None = None
 
     def profiles(self, trials: Sequence[Trial], store: Store) -> Mapping[str, Profile]:
         with Apart() as apart:
@@ -58,12 +60,18 @@ class InProcess:
                 listen(give_up(planned.trial, deadly, "a step of it killed the process that measured it", store))
                 continue
             try:
-                run_trial(planned.trial, store, work.wanted, listen, stop)
+                run_trial(planned.trial, store, work.wanted, listen, stop, look=self._look)
             except Interrupted:
                 return
             except OutOfMemory as error:
                 why = OUT_OF_MEMORY.format(error=error)
                 listen(give_up(planned.trial, planned.stages[error.stage], why, store))
+            if self.error is not None:
+                return
+
+    def _look(self, error: BaseException) -> None:
+        if self._debug:
+            self.error = error
 
     def _measured(self, trial: Trial, store: Store, apart: Apart) -> Profile:
         from workers.profiling import profile_or_unknown

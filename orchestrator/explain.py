@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 from orchestrator.inventory import take_inventory
 from orchestrator.plan import make_plan
 from orchestrator.progress import label
-from orchestrator.results import ResultsError
+from orchestrator.results import ResultsError, rows_of_id
 from orchestrator.sources import recorded_trials
 from search_spaces.transfer import datasets_of
-from search_spaces.trial import Trial
+from search_spaces.trial import Trial, stored_trial
 from workers import data, names
 from workers.choices import Choices
 from workers.data import DataError
@@ -58,14 +59,18 @@ def find_trial(trial_id: str, store: Store) -> tuple[Trial, list[Trial]]:
     """A trial by its id, among all trials of the sweeps that were run in the store.
 
     Raises:
-        ResultsError: if no sweep of the store has it.
+        ResultsError: if the store does not know it.
+        StoredError: if it is not understood here.
     """
     known = {trial.id: trial for trial in Choices(store).settle(recorded_trials(store))}
     if trial_id not in known:
-        raise ResultsError(
-            f"no trial {trial_id!r} in store {store.uri}: it knows {len(known)} trials, of the sweeps that were run "
-            f"there; `tombola status SWEEP.yaml` lists the ids of a sweep"
-        )
+        rows = rows_of_id(store, trial_id)
+        if rows.empty:
+            raise ResultsError(
+                f"no trial {trial_id!r} in store {store.uri}: it knows {len(known)} trials, of the sweeps that were "
+                f"run there; `tombola status SWEEP.yaml --store {shlex.quote(store.uri)}` lists the ids of a sweep"
+            )
+        known[trial_id] = stored_trial(trial_id, rows["spec"].iloc[0])
     return known[trial_id], list(known.values())
 
 

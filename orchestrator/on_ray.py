@@ -21,10 +21,15 @@ from workers.store import Store
 
 
 class OnRay:
-    """Runs trials on the Ray cluster at `address`, or on a Ray of its own on this machine; to be used in a `with`."""
+    """Runs trials on the Ray cluster at `address`, or on a Ray of its own on this machine; to be used in a `with`.
 
-    def __init__(self, address: str | None = None, actor_class: type[TrialActor] = TrialActor) -> None:
-        self._address, self._actor_class = address, actor_class
+    At most `most` run at once, or as many as there is room for.
+    """
+
+    def __init__(
+        self, address: str | None = None, actor_class: type[TrialActor] = TrialActor, most: int | None = None
+    ) -> None:
+        self._address, self._actor_class, self._most = address, actor_class, most
         self._open = ExitStack()
         self._pool: Pool | None = None
 
@@ -57,6 +62,6 @@ class OnRay:
             self._pool.close()  # its actors write to another store
             self._pool = None
         if self._pool is None:
-            self._pool = Pool(store, self._actor_class)
+            self._pool = Pool(store, self._actor_class, self._most)
             self._open.callback(self._pool.close)
         return self._pool

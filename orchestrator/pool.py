@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import pickle
 import time
 from collections import Counter
@@ -67,11 +68,15 @@ Event = tuple[Worker, Message | Lost]
 
 
 class Pool:
-    """Trial actors that work on one store. `witness` names an object there, by which an actor tells that store."""
+    """Trial actors that work on one store, `most` of them at once if that is said.
 
-    def __init__(self, store: Store, actor_class: type[TrialActor] = TrialActor) -> None:
+    `witness` names an object there, by which an actor tells that store.
+    """
+
+    def __init__(self, store: Store, actor_class: type[TrialActor] = TrialActor, most: int | None = None) -> None:
         self.store = store
         self.witness: str | None = None
+        self._most = math.inf if most is None else most
         make: Any = ray.remote
         self._class: Any = make(concurrency_groups={"messages": 1, "control": 1})(actor_class)
         self._workers: dict[Any, Worker] = {}
@@ -103,6 +108,9 @@ class Pool:
             if grows():
                 limit = max(limit, have[resources] - waiting + max(WAITING, have[resources] - waiting))
             for _ in range(min(number, limit) - have[resources]):
+                if self._is_full:
+                    starved = True
+                    break
                 self._add(resources)
             starved |= bool(waiting)
         for worker in list(self._workers.values()):
@@ -142,6 +150,8 @@ class Pool:
             ClusterError: if no worker can be had.
         """
         if not any(worker.resources == trial.resources for worker in self._workers.values()):
+            if self._is_full:  # of workers that wait for the first trial
+                self.let_go(next(iter(self._workers.values())))
             self._add(trial.resources)
         worker = next(worker for worker in self._workers.values() if worker.resources == trial.resources)
         try:
@@ -173,6 +183,10 @@ class Pool:
         """End all workers."""
         for worker in list(self._workers.values()):
             self.let_go(worker)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._workers) >= self._most
 
     def _add(self, resources: Resources) -> None:
         actor = self._class.options(num_cpus=resources.cpus, num_gpus=resources.gpus).remote(self.store.uri)

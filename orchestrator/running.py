@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -17,6 +17,7 @@ from orchestrator.progress import SweepProgress
 from orchestrator.terminal import out, say
 from orchestrator.work import Work
 from search_spaces.sweep import Sweep
+from search_spaces.trial import Trial
 from workers.reports import Report
 from workers.store import Store
 
@@ -33,14 +34,14 @@ class Ran:
 
 
 def run_missing(
-    plan: Plan, sweep: Sweep, stands: sweeps.Standing, store: Store, executor: Executor, limits: Limits
+    plan: Plan, sweep: Sweep, missing: Sequence[Trial], store: Store, executor: Executor, limits: Limits
 ) -> Ran:
-    """Run the trials of `plan` that have no rows yet.
+    """Run those trials of `plan` that are `missing`.
 
     Raises:
         DriverError: if the sweep is being run by another process.
     """
-    work = Work(plan, {trial.id for trial in stands.missing}, take_inventory(plan, store))
+    work = Work(plan, {trial.id for trial in missing}, take_inventory(plan, store))
     ordered = [planned.trial for planned in work.trials]
     budget = Budget(limits, {trial.id: trial for trial in ordered})
     makers = {line: planned.makers[line] for planned in work.trials for line in planned.ends}

@@ -14,7 +14,7 @@ from search_spaces.errors import TombolaError
 from search_spaces.methods import Control, Method
 from search_spaces.sweep import Sweep
 from search_spaces.transfer import Source, Transfer
-from search_spaces.trial import Trial
+from search_spaces.trial import Trial, stored_trial
 from workers import names
 from workers.objects import Objects
 from workers.store import Store
@@ -58,9 +58,14 @@ def resolved(trials: Iterable[Trial], store: Store) -> tuple[Trial, ...]:
 
 @dataclass
 class _Known:
-    """The trials that a store knows, by their ids, read once; `errors` are of those that ended without a ticket."""
+    """The trials that a store knows, by their ids, read once.
+
+    `rows` are the specs of those that have rows, which are understood when they are asked for, since they may need
+    plugins that are not here; `errors` are of those that ended without a ticket.
+    """
 
     store: Store
+    rows: dict[str, str] = field(default_factory=dict)
     specs: dict[str, Trial] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     read: bool = False
@@ -70,6 +75,8 @@ class _Known:
             self._learn()
         if trial_id in self.errors:
             raise SourceError(f"source: trial {trial_id} has no ticket to take: {self.errors[trial_id]}")
+        if trial_id in self.rows and trial_id not in self.specs:
+            self.specs[trial_id] = stored_trial(trial_id, self.rows[trial_id])
         if trial_id not in self.specs:
             raise SourceError(f"source: there is no trial {trial_id!r} in store {self.store.uri}")
         return self.specs[trial_id]
@@ -78,13 +85,14 @@ class _Known:
         self.read = True
         rows = results.trials(self.store.uri)
         for row in rows.to_dict("records"):
-            self.specs[row["trial_id"]] = Trial.model_validate_json(row["spec"])
+            self.rows[row["trial_id"]] = row["spec"]
             if row["status"] != "done":
                 self.errors[row["trial_id"]] = f"it is {row['status']}: {row['error']}"
         for done in rows["trial_id"][rows["status"] == "done"]:  # however else it was measured
             self.errors.pop(done, None)
         for trial in _recorded(self):
-            self.specs.setdefault(trial.id, trial)
+            if trial.id not in self.rows:
+                self.specs[trial.id] = trial
 
 
 def recorded_trials(store: Store) -> list[Trial]:

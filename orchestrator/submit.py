@@ -16,6 +16,7 @@ from ray.job_submission import JobDetails, JobStatus
 from orchestrator.budget import Limits
 from orchestrator.exit_codes import INTERRUPTED, SAID
 from orchestrator.job_server import JobServer, SubmitError, gist
+from orchestrator.options import hint
 from orchestrator.terminal import say
 from search_spaces import load_sweep
 from search_spaces.canonical import digest
@@ -45,9 +46,10 @@ def submit(sweep_file: Path, store: str, address: str, limits: Limits) -> int:
     try:
         ended = server.follow(name, shown)
     except KeyboardInterrupt:
+        stop = ("ray", "job", "stop", name, "--address", address)
         say(
-            f"Not watching any more; job {name} goes on. `ray job stop {name} --address {address}` stops it; "
-            f"`tombola status {sweep_file} --store {store}`, where the store is, says how it stands."
+            f"Not watching any more; job {name} goes on. `{shlex.join(stop)}` stops it; "
+            f"{hint('status', sweep_file, store=store)}, where the store is, says how it stands."
         )
         return INTERRUPTED
     return _exit_code(ended, name)

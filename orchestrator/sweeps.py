@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from search_spaces.transfer import datasets_of
 from search_spaces.trial import Trial
 from workers import names
 from workers.data import DataError
-from workers.failures import Failures
+from workers.failures import KINDS, Failures
 from workers.objects import Objects
 from workers.presence import alive, present, running, sign
 from workers.rows import fingerprints, row_name
@@ -67,9 +67,12 @@ def recorded(store: Store) -> list[Sweep]:
     found = []
     for name in sorted(store.list(names.SWEEPS)):
         try:
-            found.append(Sweep.model_validate(objects.read_fact(name)))
-        except ValidationError as error:  # of another version, or a plugin that is not importable here
-            _log.warning("%s in store %s is left out: %s", name, store.uri, sentence(error))
+            sweep = Sweep.model_validate(objects.read_fact(name))
+            sweep.trials()
+            found.append(sweep)
+        except ValueError as error:  # of another version, or a plugin that is not importable here
+            why = sentence(error) if isinstance(error, ValidationError) else error
+            _log.warning("%s in store %s is left out: %s", name, store.uri, why)
     return found
 
 
@@ -140,15 +143,17 @@ def _is_whole(store: Store, trial: Trial) -> bool:
     return all(intact(store, dataset, row_name(dataset, trial)) for dataset in others)
 
 
-def clear_errors(trials: Sequence[Trial], stages: Sequence[Stage], store: Store) -> int:
-    """Forget the failures, but not the divergences, of `trials` planned as `stages`; how many trials that were."""
-    Failures(Objects(store)).clear_errors(list(stages))
-    rows = rows_of(store, trials)
-    failed = set(rows["trial_id"][rows["status"] == "failed"])
-    for trial in trials:
-        if trial.id in failed:
-            store.delete(row_name(names.TRIALS, trial))
-    return len(failed)
+def clear_failures(
+    trials: Iterable[Trial], stages: Iterable[Stage], store: Store, statuses: Collection[str] = ("failed",)
+) -> int:
+    """Forget that `trials`, planned as `stages`, ended in one of `statuses`; how many trials that were."""
+    Failures(Objects(store)).clear(stages, [KINDS[status] for status in statuses])
+    by_id = {trial.id: trial for trial in trials}
+    rows = rows_of(store, by_id.values())
+    ended = set(rows["trial_id"][rows["status"].isin(list(statuses))])
+    for trial_id in ended:
+        store.delete(row_name(names.TRIALS, by_id[trial_id]))
+    return len(ended)
 
 
 def clear_rows(trials: Sequence[Trial], store: Store) -> None:

@@ -34,4 +34,10 @@ def import_plugins(modules: Any) -> None:
         try:
             importlib.import_module(name)
         except Exception as error:
-            raise ValueError(f"plugins: cannot import {name!r}: {type(error).__name__}: {error}") from error
+            where = "; PYTHONPATH has to name its folder" if _is_not_found(name, error) else ""
+            raise ValueError(f"plugins: cannot import {name!r}: {type(error).__name__}: {error}{where}") from error
+
+
+def _is_not_found(name: str, error: Exception) -> bool:
+    """Whether it is the plugin itself that cannot be found, and not what it imports."""
+    return isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")

@@ -7,6 +7,8 @@ from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from search_spaces.errors import TombolaError
+
 LARGEST = 2**63
 """No whole number is as large: rows have no room for it."""
 
@@ -39,6 +41,24 @@ class NamedSpec(Spec):
     """A spec that a sweep chooses by name; the default of `name` is the name it is registered under."""
 
     name: str
+
+
+class UnmadeError(TombolaError):
+    """A name that a plugin has registered, but does not say how to make."""
+
+
+M = TypeVar("M")
+
+
+def maker(makers: Mapping[str, M], name: str, place: str) -> M:
+    """What makes what a sweep calls `name`, from the table of makers in `place`.
+
+    Raises:
+        UnmadeError: if there is no such entry.
+    """
+    if name not in makers:
+        raise UnmadeError(f"{name!r} is registered, but nothing makes it: its plugin has to set {place}[{name!r}]")
+    return makers[name]
 
 
 S = TypeVar("S", bound=NamedSpec)

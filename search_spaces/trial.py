@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from search_spaces.canonical import canonical_json, digest
 from search_spaces.controls import LRRewinding
 from search_spaces.datasets import AnyDataset
+from search_spaces.errors import TombolaError, sentence
 from search_spaces.methods import AnyMethod, Control, Finder
 from search_spaces.models import AnyModel
 from search_spaces.plugins import WithPlugins
@@ -215,6 +217,24 @@ class Trial(WithPlugins, Spec):
     def spec_json(self) -> str:
         """Every field as canonical JSON; `Trial.model_validate_json` makes the trial of it again."""
         return canonical_json(self.model_dump())
+
+
+class StoredError(TombolaError):
+    """A trial of a store that is not understood here, as where its plugin is not importable."""
+
+
+def stored_trial(trial_id: str, spec_json: str) -> Trial:
+    """The trial of that id, of its spec as a store keeps it.
+
+    Raises:
+        StoredError: if its plugins cannot be imported here, or do not know any more what it names.
+    """
+    try:
+        return Trial.model_validate_json(spec_json)
+    except ValidationError as error:
+        plugins = json.loads(spec_json).get("plugins")
+        made_with = f"; it was made with the plugins {', '.join(plugins)}" if plugins else ""
+        raise StoredError(f"trial {trial_id} is not understood here: {sentence(error)}{made_with}") from error
 
 
 NOT_IDENTITY = {"evaluation", "resources", "checkpoint_every", "plugins"}

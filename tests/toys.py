@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -43,7 +44,7 @@ class _ToySource:
 
 @models.register
 class Faulty(ModelSpec):
-    """An autoencoder that cannot be trained while the file `broken` exists."""
+    """An autoencoder that cannot be trained while the file `broken` exists, and diverges while it says `nan`."""
 
     family: ClassVar = "autoencoder"
     name: Literal["faulty"] = "faulty"
@@ -55,9 +56,12 @@ class _FaultyAutoencoder(Autoencoder):
     broken: str
 
     def losses(self, images: Tensor, noise: torch.Generator) -> Iterator[Loss]:
-        if Path(self.broken).exists():
+        if not Path(self.broken).exists():
+            yield from super().losses(images, noise)
+        elif Path(self.broken).read_text() == "nan":
+            yield from (replace(loss, value=loss.value * torch.nan) for loss in super().losses(images, noise))
+        else:
             raise RuntimeError("out of ink")
-        yield from super().losses(images, noise)
 
 
 def _faulty(spec: Faulty, image: tuple[int, int, int], precision: str) -> Autoencoder:

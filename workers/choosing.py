@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.criterion import Criterion
+from search_spaces.spec import maker
 from workers.choosing_channels import choose_channels
 from workers.chosen import Chosen
 from workers.models import Family
@@ -49,9 +50,9 @@ def choose(family: Family, by: Criterion, density: float, within: Mask | None, i
     family.precision = "fp32"  # in which second derivatives are exact enough to rank weights by
     parameters = in_scope(family, by.scope)
     ranking = by.scope.ranking if by.scope else "global"
-    steps = by.iterations or 1
+    steps, score = by.iterations or 1, maker(scorers, by.score, "workers.scoring.scorers")
     for step in range(1, steps + 1):
-        scores = scorers[by.score](Subject(family, parameters, by, normalised(images), seed))
+        scores = score(Subject(family, parameters, by, normalised(images), seed))
         scores = {name: -score if by.keep == "worst" else score for name, score in scores.items()}
         reached = density if step == steps else density ** (step / steps)
         within = keep_top(scores, reached, within, ranking)

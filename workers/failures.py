@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 
 from workers import names
@@ -10,6 +10,9 @@ from workers.objects import Objects
 from workers.stages import Emerge, Stage, Train
 
 ERROR, DIVERGED, NO_TICKET = "error", "diverged", "no_ticket"
+
+KINDS = {"failed": ERROR, "diverged": DIVERGED, "no_ticket": NO_TICKET}
+"""By the status of a trial the kind of failure that it ended with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,11 @@ class StageFailed(Exception):
 def subject(stage: Stage) -> str:
     """What a failure of `stage` is recorded under: for training its line, otherwise the stage itself."""
     return stage.line.key if isinstance(stage, Train) else stage.key
+
+
+def _subjects(stage: Stage) -> set[str]:
+    """All that a failure at `stage` may be recorded under: training until a mask emerges is training of its line."""
+    return {subject(stage), stage.line.key} if isinstance(stage, Emerge) else {subject(stage)}
 
 
 def _reaches(stage: Stage, epoch: int) -> bool:
@@ -74,12 +82,13 @@ class Failures:
     def record(self, failure: Failure) -> None:
         self._objects.commit_fact(names.failure(failure.stage), asdict(failure))
 
-    def clear_errors(self, stages: list[Stage]) -> int:
-        """Forget the errors, but not the divergences, of `stages`; returns how many there were."""
+    def clear(self, stages: Iterable[Stage], kinds: Collection[str]) -> int:
+        """Forget the failures of `stages` that are of such `kinds`; returns how many there were."""
+        recorded = set(self._objects.store.list(names.FAILURES))
         cleared = 0
-        for name in {names.failure(subject(stage)) for stage in stages}:
+        for name in recorded & {names.failure(key) for stage in stages for key in _subjects(stage)}:
             fact = self._objects.read_fact(name)
-            if fact is not None and fact["kind"] == ERROR:
+            if fact is not None and fact["kind"] in kinds:
                 self._objects.store.delete(name)
                 cleared += 1
         return cleared

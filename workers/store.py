@@ -10,6 +10,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlparse
 
 from search_spaces.errors import TombolaError
+from workers import names
 
 
 class StoreError(TombolaError):
@@ -46,6 +47,18 @@ def open_store(uri: str) -> Store:
     if parsed.scheme == "file" and parsed.netloc in ("", "localhost"):
         return LocalStore(Path(unquote(parsed.path)))
     raise StoreError(f"--store {uri}: not a store that tombola can open; give a folder or file:///path")
+
+
+def existing_store(uri: str) -> Store:
+    """The store at `uri`, in which something is kept.
+
+    Raises:
+        StoreError: if there is none, as where its name is mistyped.
+    """
+    store = open_store(uri)
+    if not any(True for folder in (names.OBJECTS, names.SWEEPS, names.TRIALS) for _ in store.list(folder)):
+        raise StoreError(f"--store {uri}: there is no store at {store.uri}; `tombola run` makes one")
+    return store
 
 
 class LocalStore:

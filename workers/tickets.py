@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from pydantic import ValidationError
 
 from search_spaces.canonical import digest
@@ -41,7 +43,8 @@ def imported(store: Store, ticket: str) -> Imported:
     """
     fact = Objects(store).read_fact(names.ticket(ticket))
     if fact is None:
-        raise TicketError(f"no ticket {ticket!r} in store {store.uri}; `tombola import FILE` brings one in")
+        bring = f"tombola import FILE --store {shlex.quote(store.uri)}"
+        raise TicketError(f"no ticket {ticket!r} in store {store.uri}; `{bring}` brings one in")
     try:
         return Imported.model_validate({key: fact[key] for key in Imported.model_fields})
     except ValidationError as error:

@@ -32,11 +32,12 @@ def run_trial(
     listen: Listener = lambda report: None,
     stop: Callable[[], bool] = lambda: False,
     load: Callable[[DatasetSpec], Split] = data.load,
+    look: Callable[[BaseException], None] = lambda error: None,
 ) -> str:
     """Run a trial and write its rows; returns its status: done, failed, diverged or no_ticket.
 
     `wanted` is what the plan of a whole sweep wants of lines; left out, the trial is planned alone. `load`
-    gives the images of a data set.
+    gives the images of a data set. `look` is shown what the trial failed with, while its frames are there.
 
     Raises:
         Interrupted: if `stop` said so; everything trained up to then is in the store.
@@ -48,7 +49,7 @@ def run_trial(
     choices.record()
     listen(TrialStarted(trial.id))
     with present(store, names.running(trial.id)):
-        ended = _run(trial, store, wanted, listen, stop, load)
+        ended = _run(trial, store, wanted, listen, stop, load, look)
     listen(ended)
     return ended.status
 
@@ -60,6 +61,7 @@ def _run(
     listen: Listener,
     stop: Callable[[], bool],
     load: Callable[[DatasetSpec], Split],
+    look: Callable[[BaseException], None],
 ) -> TrialEnded:
     lab = None
     try:
@@ -74,12 +76,15 @@ def _run(
         status = "failed" if error.failure.kind == ERROR else error.failure.kind
         known, history = account_without_ticket(lab) if lab and status == NO_TICKET else ({}, [])
         write_unsuccessful(store, trial, status, str(error), error.failure.traceback, known, history)
+        if status == "failed":
+            look(error.__cause__ or error)
         return TrialEnded(trial.id, status, str(error), error.failure)
     except (Interrupted, OutOfMemory, StoreError):
         raise
     except Exception as error:  # noqa: BLE001 - outside of any stage: a search program, or a device that is not there
         message = shortened(f"{type(error).__name__}: {error}".splitlines()[0])
         write_unsuccessful(store, trial, "failed", message, traceback.format_exc())
+        look(error)
         return TrialEnded(trial.id, "failed", message)
     write_rows(store, trial, rows)
     return TrialEnded(trial.id, "done")

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import random
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,11 +20,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from orchestrator import results
+from orchestrator import cli, results, sweeps
 from search_spaces import load_sweep
 from tests.command import Tombola, write
 from tests.toys import TOY_MODELS
-from workers import names
+from workers import __version__, names
 from workers.archive import Archive
 from workers.ledger import Ledger
 from workers.objects import Objects
@@ -155,6 +157,112 @@ def test_divergence_is_a_result_that_resume_leaves_alone(tombola: Tombola, tmp_p
     assert "0 done, 0 running, 0 failed, 1 diverged" in tombola("resume", sweep).out
 
 
+def test_divergence_is_forgotten_where_that_is_asked_for(tombola: Tombola, tmp_path: Path) -> None:
+    cause = tmp_path / "broken"
+    cause.write_text("nan")
+    sweep = write(tmp_path / "sweep.yaml", models=[{"name": "faulty", "broken": str(cause)}], sparsities=[0.2])
+    assert "1 diverged" in tombola("run", sweep).out
+    cause.unlink()
+    assert "0 failed trials are tried again" in tombola("resume", sweep).out
+    resumed = tombola("resume", sweep, "--diverged").out
+    assert "1 failed and diverged trials are tried again" in resumed
+    assert "1 done, 0 running, 0 failed, 0 diverged" in resumed
+
+
+def test_some_trials_are_resumed_and_no_others(tombola: Tombola, sweep: str) -> None:
+    pruned, other = (trial.id for trial in load_sweep(sweep).trials()[1:3])
+    ran = tombola("resume", sweep, "--trial", pruned, "--trial", other)
+    assert ran.code == 0
+    assert set(results.trials("tombola-store")["trial_id"]) == {pruned, other}
+    assert "2 done, 0 running, 0 failed, 0 diverged, 3 missing" in tombola("status", sweep).out
+
+
+def test_what_to_do_next_is_ready_to_be_pasted(
+    tombola: Tombola, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken"
+    broken.touch()
+    sweep = write(tmp_path / "my sweep.yaml", models=[{"name": "faulty", "broken": str(broken)}], sparsities=[0.2])
+    out = tombola("run", sweep, "--store", "a store").out
+    broken.unlink()
+    for verb in ("error", "status", "resume"):
+        command = next(words for words in re.findall(r"`(tombola [^`]*)`", out) if words.split()[1] == verb)
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        assert left.value.code == 0
+        assert "--store 'a store'" in command
+        assert ("--local" in command) == (verb == "resume")
+    assert "1 done, 0 running, 0 failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["", "nan"])
+def test_the_error_of_a_trial_is_its_stage_its_line_and_its_traceback(
+    tombola: Tombola, tmp_path: Path, content: str
+) -> None:
+    broken = tmp_path / "broken"
+    broken.write_text(content)
+    sweep = write(tmp_path / "sweep.yaml", models=[{"name": "faulty", "broken": str(broken)}], sparsities=[0.2])
+    tombola("run", sweep)
+    row = results.trials("tombola-store").iloc[0]
+    shown = tombola("error", row["trial_id"]).out.splitlines()
+    assert shown[0] == f"{row['trial_id']}  faulty toy_digits imp 0.2 seed 0/0"
+    assert shown[1] == f"{row['status']}: {row['error']}"
+    assert shown[1].startswith(f"{'diverged' if content else 'failed'}: train ")
+    assert re.match(r'at File ".*\.py", line \d+, in \w+', shown[2])
+    assert shown[4] == "Traceback (most recent call last):"
+    assert ("Diverged" if content else "RuntimeError: out of ink") in shown[-1]
+
+
+def test_a_trial_that_is_done_has_no_error(tombola: Tombola, sweep: str) -> None:
+    trial = load_sweep(sweep).trials()[0].id
+    tombola("resume", sweep, "--trial", trial)
+    assert "has no error: it is done" in tombola("error", trial).err
+
+
+def test_the_debugger_is_opened_where_the_first_error_was_raised(
+    tombola: Tombola, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "broken"
+    broken.touch()
+    models = [{"name": "faulty", "broken": str(broken)}, TOY_MODELS["linear_autoencoder"]]
+    sweep = write(tmp_path / "sweep.yaml", models=models, sparsities=[0.2])
+    monkeypatch.setattr("sys.stdin", io.StringIO("p self.broken\nq\n"))
+    ran = tombola("run", sweep, "--pdb")
+    assert ran.code == 1
+    assert "1 failed, 0 diverged, 1 missing" in ran.out
+    assert "out of ink" in ran.out
+    assert f"(Pdb) {str(broken)!r}" in ran.out
+
+
+def test_the_debugger_needs_a_terminal(tombola: Tombola, sweep: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["tombola", "run", sweep, "--pdb"])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+
+
+def test_the_version_is_said(tombola: Tombola) -> None:
+    assert tombola("--version").out == f"tombola {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+@pytest.mark.parametrize(("gpus", "told"), [(0, 0), (2, 1)])
+def test_gpus_that_no_trial_uses_are_told_of_once(
+    tombola: Tombola,
+    sweep: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    command: str,
+    gpus: int,
+    told: int,
+) -> None:
+    monkeypatch.setattr(cli, "gpus_here", lambda: gpus)
+    monkeypatch.setattr(cli.Session, "run", lambda session: 0)
+    tombola(command, sweep)
+    assert [record.getMessage()[:21] for record in caplog.records] == ["this machine has 2 GP"] * told
+
+
 def test_damaged_rows_are_made_again(tombola: Tombola, sweep: str) -> None:
     tombola("run", sweep)
     damaged = next(Path("tombola-store", names.TRIALS).iterdir())
@@ -164,7 +272,7 @@ def test_damaged_rows_are_made_again(tombola: Tombola, sweep: str) -> None:
     assert len(results.trials("tombola-store")) == 5
 
 
-@pytest.mark.parametrize("command", ["plan", "run", "resume", "status", "results"])
+@pytest.mark.parametrize("command", ["plan", "run", "resume"])
 def test_a_bad_sweep_ends_in_one_sentence_and_writes_nothing(tombola: Tombola, tmp_path: Path, command: str) -> None:
     bad = write(tmp_path / "bad.yaml", sparsities=[20])
     ran = tombola(command, bad)
@@ -178,16 +286,15 @@ def test_a_bad_sweep_ends_in_one_sentence_and_writes_nothing(tombola: Tombola, t
     ("arguments", "message"),
     [
         (("run", "missing.yaml"), "missing.yaml: cannot be read: No such file"),
-        (("explain", "0123456789abcdef"), "no trial '0123456789abcdef' in store"),
-        (("export", "0123456789abcdef", "x"), "no trial '0123456789abcdef' in store"),
+        (("explain", "0123456789abcdef"), "--store tombola-store: there is no store at file://"),
+        (("error", "0123456789abcdef"), "--store tombola-store: there is no store at file://"),
+        (("export", "0123456789abcdef", "x"), "--store tombola-store: there is no store at file://"),
+        (("status", "{sweep}"), "--store tombola-store: there is no store at file://"),
+        (("results", "{sweep}"), "--store tombola-store: there is no store at file://"),
+        (("resume", "{sweep}", "--trial", "0123456789abcdef"), "--trial 0123456789abcdef: the sweep has no such trial"),
+        (("run", "{sweep}", "--local", "--address", "auto"), "--local and --address: give one or the other"),
+        (("run", "{sweep}", "--local", "--workers", "2"), "--local and --workers: give one or the other"),
         (("status", "{sweep}", "--store", "ftp://x/y"), "not a store that tombola can open"),
-        (
-            ("results", "{sweep}", "--where", "sparsty > 1"),
-            "--where 'sparsty > 1': there is no column 'sparsty'; did you",
-        ),
-        (("results", "{sweep}", "--where", "sparsity >"), "--where 'sparsity >':"),
-        (("results", "{sweep}", "--where", "("), "--where '(':"),
-        (("results", "{sweep}", "--where", "1"), "--where '1':"),
     ],
 )
 def test_what_cannot_be_done_ends_in_one_sentence(
@@ -198,6 +305,31 @@ def test_what_cannot_be_done_ends_in_one_sentence(
     assert message in ran.err
     assert ran.err.count("\n") == 1
     assert not Path("tombola-store").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("explain", "0123456789abcdef"), "no trial '0123456789abcdef' in store"),
+        (("error", "0123456789abcdef"), "no trial '0123456789abcdef' in store"),
+        (("export", "0123456789abcdef", "x"), "no trial '0123456789abcdef' in store"),
+        (
+            ("results", "{sweep}", "--where", "sparsty > 1"),
+            "--where 'sparsty > 1': there is no column 'sparsty'; did you",
+        ),
+        (("results", "{sweep}", "--where", "sparsity >"), "--where 'sparsity >':"),
+        (("results", "{sweep}", "--where", "("), "--where '(':"),
+        (("results", "{sweep}", "--where", "1"), "--where '1':"),
+    ],
+)
+def test_what_a_store_does_not_hold_ends_in_one_sentence(
+    tombola: Tombola, sweep: str, arguments: tuple[str, ...], message: str
+) -> None:
+    sweeps.record(load_sweep(sweep), open_store("tombola-store"))
+    ran = tombola(*(argument.format(sweep=sweep) for argument in arguments))
+    assert ran.code == 2
+    assert message in ran.err
+    assert ran.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "resume"])

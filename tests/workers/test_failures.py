@@ -1,9 +1,10 @@
 import pytest
 
+from search_spaces.criterion import Criterion
 from search_spaces.trial import Evaluation
 from workers.failures import DIVERGED, ERROR, Failure, Failures
 from workers.objects import Objects
-from workers.stages import DENSE, Evaluate, Line, Select, State, Train
+from workers.stages import DENSE, Emerge, Evaluate, Line, Select, State, Train
 from workers.store import Store
 
 LINE = Line("line", State(Line("init"), 0), DENSE)
@@ -29,9 +30,16 @@ def test_what_lies_before_a_divergence_is_still_good(failures: Failures) -> None
     assert failures.of(Train(LINE, 4)) is not None
 
 
-def test_errors_are_cleared_and_divergence_is_not(failures: Failures) -> None:
+def test_only_failures_of_the_kinds_asked_for_are_cleared(failures: Failures) -> None:
     failures.record(Failure("line", "train", DIVERGED, "loss was nan", epoch=1))
     failures.record(Failure("measure", "evaluate", ERROR, "out of ink"))
     stages = [Train(LINE, 5), LAST]
-    assert failures.clear_errors(stages) == 1
+    assert failures.clear(stages, [ERROR]) == 1
     assert [failures.of(stage) is None for stage in stages] == [False, True]
+
+
+def test_divergence_on_the_way_to_an_emerging_mask_is_cleared_with_it(failures: Failures) -> None:
+    stage = Emerge("mask", LINE, Criterion(score="magnitude"), 0.5, 1, 0.1, 4)
+    failures.record(Failure("line", "train", DIVERGED, "loss was nan", epoch=1))
+    assert failures.clear([stage], [DIVERGED]) == 1
+    assert failures.of(Train(LINE, 5)) is None

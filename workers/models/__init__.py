@@ -11,6 +11,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from search_spaces import models as specs
 from search_spaces.errors import TombolaError
+from search_spaces.spec import maker
 from workers.models.backbones import Backbone, ConvBackbone, MLPBackbone, Norm, PooledBackbone, ResNetBackbone
 from workers.models.families import GAN, VAE, Autoencoder, ClippedWGAN, Family, HingeGAN, PenalisedWGAN
 from workers.models.spectral import spare_empty_kernels
@@ -112,7 +113,7 @@ def build(spec: specs.ModelSpec, image: Image, precision: str = "fp32") -> Famil
         TombolaError: if the model cannot be built for such images.
     """
     with torch.device("meta"):
-        family = builders[spec.name](spec, image, precision)
+        family = maker(builders, spec.name, "workers.models.builders")(spec, image, precision)
     spare_empty_kernels(family.networks)
     return family
 

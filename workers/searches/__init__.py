@@ -8,6 +8,7 @@ from typing import Any
 from search_spaces.controls import Invert
 from search_spaces.methods import Control, Method
 from search_spaces.sparsity import density_of
+from search_spaces.spec import maker
 from search_spaces.transfer import MaskOnly, Source, Transfer
 from workers.laboratory import Laboratory
 from workers.searches.dense import dense
@@ -67,8 +68,9 @@ def search(lab: Laboratory, method: Method, density: float) -> Ticket:
     if isinstance(method, Transfer):
         return transfer(lab, method, _given(lab, method.source))
     if isinstance(method, Control):
-        return controls[method.name](lab, method, search(lab, method.of, density))
-    return searches[method.name](lab, method, density)
+        control = maker(controls, method.name, "workers.searches.controls")
+        return control(lab, method, search(lab, method.of, density))
+    return maker(searches, method.name, "workers.searches.searches")(lab, method, density)
 
 
 def _given(lab: Laboratory, source: Source) -> Given:

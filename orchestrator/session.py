@@ -1,0 +1,137 @@
+"""A session: what is missing of a sweep is run, and told from its first sentence to its exit code."""
+
+from __future__ import annotations
+
+import pdb
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator import exit_codes, sweeps
+from orchestrator.asked import Asked, planned
+from orchestrator.budget import Limits
+from orchestrator.executor import InProcess
+from orchestrator.inventory import take_inventory
+from orchestrator.options import Where, hint
+from orchestrator.plan import Plan
+from orchestrator.progress import duration
+from orchestrator.running import INTERRUPTED, Ran, run_missing
+from orchestrator.sources import remember
+from orchestrator.tables import trials_table
+from orchestrator.terminal import say, wide
+from search_spaces import SweepError
+from search_spaces.sweep import Sweep
+from search_spaces.trial import Trial
+from workers.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Which trials are tried again: those that failed and, if so asked, those that diverged; all, or `only` some."""
+
+    diverged: bool = False
+    only: tuple[str, ...] = ()
+
+    @property
+    def statuses(self) -> tuple[str, ...]:
+        return ("failed", "diverged") if self.diverged else ("failed",)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of a sweep in a store, which the user calls `called`."""
+
+    asked: Asked
+    store: Store
+    called: str
+    where: Where
+    limits: Limits
+
+    def run(self, again: Again | None = None) -> int:
+        """Run what is missing, of trials that ended those that are to be tried `again`; the command's exit code."""
+        began = time.monotonic()
+        chosen = _chosen(self.asked.trials, again.only if again else ())
+        plan, stands = planned(self.asked), self._standing()
+        if again:
+            stands = self._retry(plan, stands, chosen, again)
+        executor, ran, error = self.where.executor(), Ran(0, 0.0, None), None
+        missing = [trial for trial in stands.missing if trial.id in chosen]
+        if missing:
+            for settled in self.asked.choices.told:
+                say(settled)
+            self.asked.choices.record()
+            remember(self.asked.says, self.store)
+            with executor as place:
+                ran = run_missing(plan, self.asked.sweep, missing, self.store, place, self.limits)
+            error = place.error if isinstance(place, InProcess) else None
+            stands = self._standing()
+        wide.print(trials_table(stands.rows))
+        say(f"{summary(self.asked.sweep, stands)}, in {duration(time.monotonic() - began)}")
+        say(_shared(plan, ran))
+        say(f'In Python: from orchestrator import results; results.trials("{self.store.uri}")')
+        if error:
+            pdb.post_mortem(error.__traceback__)
+        return self._end(stands, ran, again)
+
+    def _standing(self) -> sweeps.Standing:
+        return sweeps.standing(self.asked.trials, self.store)
+
+    def _retry(self, plan: Plan, stands: sweeps.Standing, chosen: Mapping[str, Trial], again: Again) -> sweeps.Standing:
+        """Forget how trials ended that are to be tried again."""
+        own = (planned.stages for planned in plan.trials if planned.trial.id in chosen)
+        stages = {key: stage for each in own for key, stage in each.items()}
+        retried = sweeps.clear_failures(chosen.values(), stages.values(), self.store, again.statuses)
+        left = take_inventory(plan, self.store).missing
+        kinds = " and ".join(again.statuses)
+        found = summary(self.asked.sweep, stands)
+        say(f"found {found}; {retried} {kinds} trials are tried again, {left} epochs are left")
+        return self._standing() if retried else stands
+
+    def _end(self, stands: sweeps.Standing, ran: Ran, again: Again | None) -> int:
+        """Say how to go on from here; the exit code."""
+        only = (word for trial_id in (again.only if again else ()) for word in ("--trial", trial_id))
+        resume = hint("resume", self.asked.file, *only, *self.where.words, store=self.called)
+        if ran.stopped:
+            say(f"Stopped: {ran.stopped}; {resume} goes on from here.")
+            return exit_codes.INTERRUPTED if ran.stopped == INTERRUPTED else exit_codes.SPENT
+        if not stands.failed:
+            return 0
+        first = stands.rows[stands.rows["status"] == "failed"].iloc[0]
+        say(f"{stands.failed} trials failed, the first with: {first['error']}")
+        say(f"{hint('error', first['trial_id'], store=self.called)} shows where, and")
+        say(f"{hint('status', self.asked.file, store=self.called)} how each trial stands; once mended,")
+        say(f"{resume} tries them again.")
+        return exit_codes.FAILED
+
+
+def _chosen(trials: Iterable[Trial], only: Sequence[str]) -> dict[str, Trial]:
+    """The trials of those ids, or all, by id.
+
+    Raises:
+        SweepError: if there is none of such an id.
+    """
+    known = {trial.id: trial for trial in trials}
+    for trial_id in only:
+        if trial_id not in known:
+            raise SweepError(f"--trial {trial_id}: the sweep has no such trial; `tombola status` lists its trials")
+    return {trial_id: known[trial_id] for trial_id in only} or known
+
+
+def _shared(plan: Plan, ran: Ran) -> str:
+    alone, shared = plan.epochs_alone, plan.epochs
+    helped = ran.epochs > 0 and ran.seconds_saved > 0
+    saved = f", which saves about {duration(ran.seconds_saved)} of training" if helped else ""
+    return (
+        f"sharing: {shared:,} epochs, of which this run trained {ran.epochs:,}, stand for the {alone:,} of trials "
+        f"that train alone ({plan.epochs_chained:,} as one chain a search){saved}"
+    )
+
+
+def summary(sweep: Sweep, stands: sweeps.Standing) -> str:
+    """How many trials of a sweep stand how."""
+    idle = len(stands.missing) - stands.running
+    no_ticket = f"{stands.no_ticket} without a ticket, " if stands.no_ticket else ""
+    return (
+        f"{sweep.name}: {stands.done} done, {stands.running} running, {stands.failed} failed, "
+        f"{stands.diverged} diverged, {no_ticket}{idle} missing"
+    )
