@@ -34,6 +34,8 @@ def rebuild(path: str) -> tuple[nn.ModuleDict, dict[str, str]]:
     tensors = load_file(path)
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
+    if "architecture" not in metadata:
+        raise ValueError(f"{path} describes no architecture: its networks have modules that are none of torch's")
     weights = {name: w * tensors.get(f"mask/{name}", 1) for name, w in tensors.items() if not name.startswith("mask/")}
     networks = nn.ModuleDict({name: build(node) for name, node in json.loads(metadata["architecture"]).items()})
     networks.load_state_dict(weights)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from search_spaces.errors import TombolaError
 from search_spaces.models import models
+from search_spaces.plugins import import_plugins
 
 _TRANSFER = "transfer"
 _TELLING_APART = ("model", "dataset", "method", "of", "sparsity", "seed_init", "seed_order", "epochs", "rewind")
@@ -104,7 +105,8 @@ def transfer_matrix(trials: pd.DataFrame, metric: str, *, method: str = _TRANSFE
     set of an imported ticket is unknown, and called "imported". `method` is `transfer` or a control of it.
 
     Raises:
-        AnalysisError: if there is no such column, or none of those trials that are done has a value there.
+        AnalysisError: if there is no such column, none of those trials that are done has a value there, or a source's
+            model is not known here, as where its plugin is missing.
     """
     if metric not in trials:
         raise AnalysisError(f"there is no column {metric!r} in the table of trials")
@@ -207,7 +209,11 @@ def _pairs(trials: pd.DataFrame, across: str) -> pd.DataFrame:
 
 def _source(spec: str) -> tuple[str, str]:
     """The model and data set that the ticket of a transfer, or of a control of one, is from."""
-    method = json.loads(spec)["method"]
-    source = method.get("of", method)["source"]
+    trial = json.loads(spec)
+    source = trial["method"].get("of", trial["method"])["source"]
     given = source.get("trial") or {**source["imported"], "dataset": {"name": "imported"}}
-    return models.parse(given["model"]).title, given["dataset"]["name"]
+    try:
+        import_plugins(trial.get("plugins"))
+        return models.parse(given["model"]).title, given["dataset"]["name"]
+    except ValueError as error:
+        raise AnalysisError(f"the source of a ticket is not understood here: {error}") from error

@@ -16,7 +16,8 @@ def error_of(trial_id: str, store: Store) -> str:
     rows = rows_of_id(store, trial_id)
     failed = rows[rows["status"].isin(["failed", "diverged", "no_ticket"])]
     if failed.empty:
-        find_trial(trial_id, store)
+        if rows.empty:
+            find_trial(trial_id, store)
         standing = "missing" if rows.empty else "done"
         raise ResultsError(f"trial {trial_id} has no error: it is {standing}")
     row = failed.sort_values("finished").iloc[-1]

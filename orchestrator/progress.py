@@ -8,7 +8,9 @@ from types import TracebackType
 from typing import assert_never
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 from orchestrator.plan import PlannedTrial
 from orchestrator.work import Work
@@ -39,15 +41,17 @@ class SweepProgress:
         self._began: float | None = None
         self._searched: set[str] = set()
         self._spoke = time.monotonic()
+        # Where there is too little room, names and notes are cut, which can spare their ends; what is left never is.
         self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            _Shortened("description"),
+            BarColumn(bar_width=min(20, console.width // 8)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True)),
+            _Shortened("note"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._overall: TaskID = self._bar.add_task("epochs", total=max(self._epochs, 1), note="")
+        self._overall: TaskID = self._bar.add_task("epochs", total=max(self._epochs, 1), left="", note="")
         self._running: dict[str, TaskID] = {}
 
     def __enter__(self) -> SweepProgress:
@@ -67,7 +71,7 @@ class SweepProgress:
         match report:
             case TrialStarted(trial_id):
                 self._drop(trial_id)
-                self._running[trial_id] = self._bar.add_task(self._label(trial_id), total=None, note="")
+                self._running[trial_id] = self._bar.add_task(self._label(trial_id), total=None, left="", note="")
             case EpochTrained():
                 self._epoch(report)
             case TrialEnded(trial_id, status, error):
@@ -84,7 +88,8 @@ class SweepProgress:
                 self._emerged(stage)
             case _:
                 assert_never(report)
-        self._bar.update(self._overall, completed=self._epochs - self._left_epochs(), note=self._standing())
+        done, left = self._epochs - self._left_epochs(), f"{duration(self._left())} left"
+        self._bar.update(self._overall, completed=done, left=left, note=self._standing())
 
     def _emerged(self, key: str) -> None:
         """Take note that no more than the points of a line are left to train, once the last mask on it has emerged."""
@@ -104,14 +109,15 @@ class SweepProgress:
         self._missing[report.line] = min(self._missing[report.line], self._ends[report.line] - report.epoch)
         planned = self._work.by_id[report.trial_id]
         losses = " ".join(f"{name} {value:.4g}" for name, value in report.means.items())
-        note = f"{_place(planned, report.line)}, {losses}, {duration(self._trial_left(planned))} left"
+        note, left = f"{_place(planned, report.line)}, {losses}", f"{duration(self._trial_left(planned))} left"
         task = self._running.get(report.trial_id)
         if task is not None:
-            self._bar.update(task, completed=report.epoch, total=report.end, note=note)
+            self._bar.update(task, completed=report.epoch, total=report.end, left=left, note=note)
         if not self._console.is_terminal and time.monotonic() - self._spoke >= PLAIN_EVERY:
             done = self._epochs - self._left_epochs()
-            epoch = f"epoch {report.epoch}/{report.end}"
-            self._say(f"{self._label(report.trial_id)}  {epoch}, {note}  |  {done}/{self._epochs} {self._standing()}")
+            all_left = f"{self._standing()}, {duration(self._left())} left"
+            epoch = f"epoch {report.epoch}/{report.end}, {note}, {left}"
+            self._say(f"{self._label(report.trial_id)}  {epoch}  |  {done}/{self._epochs} {all_left}")
 
     def _left_epochs(self) -> int:
         return sum(self._missing.values())
@@ -126,8 +132,8 @@ class SweepProgress:
     def _standing(self) -> str:
         ended = sum(self._ended.values())
         failed = ended - self._ended["done"]
-        counts = f"{ended}/{len(self._work.trials)} ended, {len(self._running)} running"
-        return f"trials: {counts}, {failed} without a result, {duration(self._left())} left"
+        without = f", {failed} without a result" if failed else ""
+        return f"{ended}/{len(self._work.trials)} trials ended, {len(self._running)} running{without}"
 
     def _left(self) -> float:
         remaining = sum(epochs * self._seconds[line] for line, epochs in self._missing.items())
@@ -145,6 +151,18 @@ class SweepProgress:
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)
         self._spoke = time.monotonic()
+
+
+class _Shortened(ProgressColumn):
+    """A field of each task, cut at its end where there is too little room for it."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__()
+        self._field = field
+
+    def render(self, task: Task) -> Text:
+        text = task.description if self._field == "description" else task.fields[self._field]
+        return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _place(planned: PlannedTrial, line: str) -> str:

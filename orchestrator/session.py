@@ -78,10 +78,11 @@ class Session:
 
     def _retry(self, plan: Plan, stands: sweeps.Standing, chosen: Mapping[str, Trial], again: Again) -> sweeps.Standing:
         """Forget how trials ended that are to be tried again."""
-        own = (planned.stages for planned in plan.trials if planned.trial.id in chosen)
-        stages = {key: stage for each in own for key, stage in each.items()}
+        own = [planned for planned in plan.trials if planned.trial.id in chosen]
+        stages = {key: stage for each in own for key, stage in each.stages.items()}
         retried = sweeps.clear_failures(chosen.values(), stages.values(), self.store, again.statuses)
-        left = take_inventory(plan, self.store).missing
+        missing = take_inventory(plan, self.store).missing_epochs
+        left = sum(missing[line] for line in {line for each in own for line in each.ends})
         kinds = " and ".join(again.statuses)
         found = summary(self.asked.sweep, stands)
         say(f"found {found}; {retried} {kinds} trials are tried again, {left} epochs are left")

@@ -18,7 +18,7 @@ from search_spaces.trial import Trial, stored_trial
 from workers import names
 from workers.objects import Objects
 from workers.store import Store
-from workers.tickets import imported
+from workers.tickets import imported, plugins_of
 
 _log = logging.getLogger("tombola")
 
@@ -138,7 +138,9 @@ def _resolved(trial: Trial, known: _Known) -> Trial:
     if not isinstance(finder, Transfer) or finder.source.trial or finder.source.imported:
         return trial
     source = _source(trial, finder.source, known)
-    plugins = tuple(dict.fromkeys((*trial.plugins, *(source.trial.plugins if source.trial else ()))))
+    ticket = finder.source.ticket
+    others = source.trial.plugins if source.trial else plugins_of(known.store, ticket) if ticket else ()
+    plugins = tuple(dict.fromkeys((*trial.plugins, *others)))
     there = trial.changed(method=_with(trial.method, source), plugins=plugins)
     try:
         there.check()

@@ -21,6 +21,11 @@ class WithPlugins(BaseModel):
             import_plugins(value.get("plugins"))
         return value
 
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        # In another process nothing else would import a plugin of which no class is here, as one that adds a backbone.
+        super().__setstate__(state)
+        import_plugins(self.plugins)
+
 
 def import_plugins(modules: Any) -> None:
     """Import every module named in a list.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -14,15 +16,18 @@ from search_spaces.errors import TombolaError
 from search_spaces.models import ModelSpec
 from search_spaces.trial import Trial
 from workers import __version__, data
-from workers.architecture import architecture
+from workers.architecture import Node, UndescribedError, architecture
 from workers.archive import Archive
-from workers.models import Family, Image, build
+from workers.models import Family, Image, build, materialise
 from workers.pruning import Mask
-from workers.snapshot import weights_only
+from workers.randomness import generator
+from workers.snapshot import restore, weights_only
 from workers.stages import Line, State
 from workers.store import Store
 from workers.tickets import FORMAT, MASK
 from workers.trial import run_trial
+
+_log = logging.getLogger("tombola")
 
 
 class ExportError(TombolaError):
@@ -39,8 +44,8 @@ def export_ticket(
     in either case, as training does before its first step.
 
     The metadata hold the trial's spec, the model of these weights, which is narrower than the trial's for a small dense
-    network, the shape of its images, its architecture, the role of every tensor as JSON, and the version of tombola;
-    of a trained ticket also its metrics and its epoch.
+    network, the shape of its images, its architecture if it can be described, the role of every tensor as JSON, and
+    the version of tombola; of a trained ticket also its metrics and its epoch.
 
     Raises:
         ExportError: if the state is gone and cannot be made again, or the file cannot be written.
@@ -60,14 +65,26 @@ def export_ticket(
         "image": canonical_json(image),
         "roles": canonical_json({name: family.role(name) for name in weights}),
     }
-    if described := architecture(family.networks):
-        metadata["architecture"] = json.dumps(described)  # in which None is an argument like any other
+    try:
+        metadata["architecture"] = json.dumps(_architecture(family, tensors, image))  # None is an argument, too
+    except UndescribedError as error:
+        _log.warning("%s describes no architecture, so that only tombola can rebuild it: %s", path, error)
     if metrics is not None:
         metadata |= {"metrics": canonical_json(dict(metrics)), "epoch": epoch}
     try:
         path.write_bytes(save({**tensors, **masks}, metadata=metadata))
     except OSError as error:
         raise ExportError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _architecture(family: Family, tensors: Mapping[str, Tensor], image: Image) -> dict[str, Node]:
+    """What the networks of a model are made of, tried on images and codes with these weights."""
+    materialise(family, torch.device("cpu"))
+    restore(tensors, family, {})
+    noise = generator(0, "architecture")
+    shown = {"encode": torch.rand(2, *image, generator=noise), "decode": family.latents(2, noise)}
+    bodies = {name: family.bodies[family.copies.get(name, name)] for name in family.networks}
+    return architecture(family.networks, {name: shown[body] for name, body in bodies.items()})
 
 
 def _weights(store: Store, trial: Trial, state: State) -> dict[str, Tensor]:

@@ -16,7 +16,6 @@ from safetensors.torch import load
 from torch import Tensor
 
 from search_spaces.errors import TombolaError, sentence
-from search_spaces.models import models
 from search_spaces.plugins import import_plugins
 from search_spaces.transfer import Imported
 from workers import names
@@ -37,8 +36,8 @@ def import_ticket(store: Store, path: Path) -> str:
     try:
         content = path.read_bytes()
         ticket = _parsed(content)
-        source = _source(hashlib.sha256(content).hexdigest(), ticket.metadata)
-        _check(ticket, source)
+        source, family, plugins = _model(hashlib.sha256(content).hexdigest(), ticket.metadata)
+        _check(ticket, source, family)
     except OSError as error:
         raise TicketError(f"{path}: cannot be read: {error.strerror}") from error
     except TicketError as error:
@@ -47,7 +46,8 @@ def import_ticket(store: Store, path: Path) -> str:
     archive.commit_mask(imported_mask(source.sha256), Mask(ticket.masks))
     archive.commit_point(imported_state(source.sha256), FULL, Point(ticket.weights, None))
     # last, so that where it is the mask and the state are too
-    archive.objects.commit_fact(names.ticket(name), {**source.model_dump(), "trial": ticket.metadata.get("trial")})
+    fact = {**source.model_dump(), "trial": ticket.metadata.get("trial"), "plugins": plugins}
+    archive.objects.commit_fact(names.ticket(name), fact)
     return name
 
 
@@ -74,18 +74,35 @@ def _parsed(content: bytes) -> _Ticket:
     return _Ticket(weights, masks, metadata)
 
 
-def _source(sha256: str, metadata: Mapping[str, str]) -> Imported:
-    """Which model and images a ticket is for; the plugins of its trial are imported only where they have to be."""
-    model, image = _entry(metadata, "model"), _entry(metadata, "image")
+def _model(sha256: str, metadata: Mapping[str, str]) -> tuple[Imported, Family, tuple[str, ...]]:
+    """Which model and images a ticket is for, that model, and the plugins of its trial if it cannot be built without.
+
+    Raises:
+        TicketError: if it cannot be built.
+    """
     trial = _entry(metadata, "trial") if "trial" in metadata else None
+    plugins = trial.get("plugins") if isinstance(trial, dict) else None
     try:
-        if isinstance(model, dict) and model.get("name") not in models.names and isinstance(trial, dict):
-            import_plugins(trial.get("plugins"))
-        return Imported.model_validate({"sha256": sha256, "model": model, "image": image})
-    except ValidationError as error:
-        raise TicketError(f"is not understood here: {sentence(error)}") from error
+        return *_built(sha256, metadata), ()
+    except TicketError:
+        if not plugins:
+            raise
+    try:
+        import_plugins(plugins)
     except ValueError as error:
         raise TicketError(f"is not understood here: {error}") from error
+    return *_built(sha256, metadata), tuple(plugins)
+
+
+def _built(sha256: str, metadata: Mapping[str, str]) -> tuple[Imported, Family]:
+    model, image = _entry(metadata, "model"), _entry(metadata, "image")
+    try:
+        source = Imported.model_validate({"sha256": sha256, "model": model, "image": image})
+        return source, build(source.model, source.image)
+    except ValidationError as error:
+        raise TicketError(f"is not understood here: {sentence(error)}") from error
+    except (TombolaError, RuntimeError, TypeError) as error:  # the latter two are torch's, of sizes it cannot have
+        raise TicketError(f"is of a model that cannot be built: {str(error).splitlines()[0]}") from error
 
 
 def _entry(metadata: Mapping[str, str], name: str) -> Any:
@@ -97,12 +114,8 @@ def _entry(metadata: Mapping[str, str], name: str) -> Any:
         raise TicketError(f"is damaged: {name!r} in its metadata is no JSON") from error
 
 
-def _check(ticket: _Ticket, source: Imported) -> None:
+def _check(ticket: _Ticket, source: Imported, family: Family) -> None:
     """Raises TicketError if tensors are not those of the model, or masks not of its kernels."""
-    try:
-        family = build(source.model, source.image)
-    except (TombolaError, RuntimeError, TypeError) as error:  # the latter two are torch's, of sizes it cannot have
-        raise TicketError(f"is of a model that cannot be built: {str(error).splitlines()[0]}") from error
     title = f"a {source.model.title} of width {source.model.width}"
     expected = family.networks.state_dict()
     _check_names(ticket.weights, expected, title)

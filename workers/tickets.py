@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from search_spaces.canonical import digest
 from search_spaces.errors import TombolaError, sentence
+from search_spaces.plugins import import_plugins
 from search_spaces.transfer import Imported
 from workers import names
 from workers.objects import Objects
@@ -35,8 +36,13 @@ def imported_state(sha256: str) -> State:
     return State(Line(digest({"verb": "import", "version": 1, "ticket": sha256, "part": "state"})), 0)
 
 
+def plugins_of(store: Store, ticket: str) -> tuple[str, ...]:
+    """The plugins that the model of an imported ticket needs."""
+    return tuple((Objects(store).read_fact(names.ticket(ticket)) or {}).get("plugins", ()))
+
+
 def imported(store: Store, ticket: str) -> Imported:
-    """The imported ticket of that id.
+    """The imported ticket of that id; the plugins that its model needs are brought in.
 
     Raises:
         TicketError: if the store has none, or its model is not known here.
@@ -46,6 +52,9 @@ def imported(store: Store, ticket: str) -> Imported:
         bring = f"tombola import FILE --store {shlex.quote(store.uri)}"
         raise TicketError(f"no ticket {ticket!r} in store {store.uri}; `{bring}` brings one in")
     try:
+        import_plugins(plugins_of(store, ticket))
         return Imported.model_validate({key: fact[key] for key in Imported.model_fields})
     except ValidationError as error:
         raise TicketError(f"ticket {ticket}: {sentence(error)}") from error
+    except ValueError as error:
+        raise TicketError(f"ticket {ticket}: {error}") from error

@@ -347,3 +347,12 @@ def test_a_transfer_matrix_of_nothing_is_refused() -> None:
 def test_importing_it_does_not_import_torch() -> None:
     code = "import sys, orchestrator.analysis; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("plugins", [[], ["no_such_plugin"]])
+def test_a_source_whose_model_is_not_known_here_is_one_sentence(plugins: list[str]) -> None:
+    source = {"trial": {"model": {"name": "odd"}, "dataset": {"name": "here"}}}
+    spec = json.dumps({"method": {"name": "transfer", "source": source}, "plugins": plugins})
+    why = "cannot import 'no_such_plugin'" if plugins else "unknown model 'odd'"
+    with pytest.raises(AnalysisError, match=f"the source of a ticket is not understood here: .*{why}"):
+        transfer_matrix(trials_of(one={**transferred(FROM_VAE, "vae", 1.0), "spec": spec}), "elbo")

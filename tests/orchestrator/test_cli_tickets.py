@@ -1,6 +1,7 @@
 """Tickets that leave a store as files and come into another, as a user meets them."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from orchestrator import results
 from tests.command import Tombola, write
 from tests.toys import TOY_MODELS
 from workers.metrics import METRICS
+from workers.models import backbones
 
 TRAINED, ELSEWHERE = "trained.safetensors", "elsewhere"
 
@@ -73,6 +75,61 @@ def test_an_imported_ticket_moves_to_another_model(
     given = results.mask("tombola-store", trial_id)
     taken = results.mask(ELSEWHERE, results.trials(ELSEWHERE)["trial_id"][0])
     assert taken["generator.up1.conv.weight"].equal(given["decoder.up1.conv.weight"])
+
+
+LAB = """
+from torch import nn
+from workers.models import backbones
+
+class Odd(nn.Module):
+    def forward(self, inputs):
+        return inputs.sin()
+
+class Lab:
+    def __init__(self, image, width, stages):
+        self.image, self.width = image, width
+    def encoder(self, head, outputs, *, norm_head=False, norm="batch"):
+        body = nn.Sequential(nn.Conv2d(1, self.width, 8, 8), {activation})
+        body.add_module(head, nn.Conv2d(self.width, outputs, 4))
+        return body.append(nn.Flatten())
+    def decoder(self, head, inputs):
+        body = nn.Sequential(nn.Unflatten(1, (inputs, 1, 1)))
+        body.add_module(head, nn.ConvTranspose2d(inputs, 1, 32))
+        return body.append(nn.Tanh())
+
+backbones["{name}"] = Lab
+"""
+
+
+@pytest.mark.parametrize(("name", "activation"), [("leaky_lab", "nn.LeakyReLU(0.2)"), ("odd_lab", "Odd()")])
+def test_a_ticket_of_a_plugins_backbone_travels_and_says_what_it_is_made_of(
+    name: str, activation: str, tombola: Tombola, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{name}.py").write_text(LAB.replace("{activation}", activation).replace("{name}", name))
+    monkeypatch.syspath_prepend(tmp_path)
+    model = {**TOY_MODELS["vae"], "backbone": name}
+    sweep = write(tmp_path / "sweep.yaml", models=[model], sparsities=[0.36], plugins=["tests.toys", name])
+    assert tombola("run", sweep).code == 0
+    trial_id = results.trials("tombola-store")["trial_id"][0]
+    exported = tombola("export", trial_id, TRAINED, "--trained")
+    with safe_open(TRAINED, "pt") as file:
+        described = "architecture" in file.metadata()
+    assert described == (activation != "Odd()")
+    told = " ".join(exported.err.split())
+    assert ("describes no architecture" in told and "is a Odd, which is no layer" in told) != described
+
+    # As in a process that has not imported the plugin yet.
+    backbones.pop(name)
+    sys.modules.pop(name)
+    imported = tombola("import", TRAINED, "--store", ELSEWHERE)
+    assert imported.code == 0, imported.err
+    backbones.pop(name)
+    sys.modules.pop(name)
+    transfer = {"name": "transfer", "source": {"ticket": imported.out.split()[3].rstrip(";")}, "move": "decoder"}
+    taker = {**TOY_MODELS["dcgan"], "backbone": name}
+    other = write(tmp_path / "other.yaml", models=[taker], methods=[transfer], sparsities=[0.36])
+    ran = tombola("run", other, "--store", ELSEWHERE)
+    assert ran.code == 0, ran.err + ran.out
 
 
 def test_a_file_that_is_no_ticket_is_refused(tombola: Tombola) -> None:

@@ -136,6 +136,21 @@ def test_a_budget_ends_a_sweep_that_can_be_resumed(cluster: Cluster, tmp_path: P
     assert tombola("resume", sweep, "--store", store, "--address", cluster.address).returncode == 0
 
 
+def test_no_more_trials_run_at_once_than_asked_for(cluster: Cluster, tmp_path: Path, store: Path) -> None:
+    larger = cluster.add_node(num_cpus=2)
+    overrides = [{"where": {"seed": 1}, "set": {"resources.cpus": 2}}]  # which takes a worker of another kind
+    sweep = write(tmp_path / "sweep.yaml", seeds=3, sparsities=[0.2], overrides=overrides, epochs=20)
+    process = start("run", sweep, "--store", store, "--address", cluster.address, "--workers", "1")
+    at_once = [0]
+    while process.poll() is None:
+        at_once.append(len(running(open_store(str(store)))))
+        time.sleep(0.1)
+    cluster.remove_node(larger)
+    assert process.returncode == 0
+    assert max(at_once) == 1
+    assert list(results.trials(str(store))["status"]) == ["done"] * 3
+
+
 def test_a_failed_stage_once_repaired_lets_its_dependants_run(cluster: Cluster, tmp_path: Path, store: Path) -> None:
     (tmp_path / "broken").touch()
     model = {"name": "faulty", "broken": str(tmp_path / "broken")}

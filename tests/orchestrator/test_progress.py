@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 
+import pytest
 from rich.console import Console
 
 from orchestrator.inventory import take_inventory
@@ -16,13 +18,18 @@ from workers.stages import Train
 from workers.store import Store
 
 
-def shown(store: Store, *, terminal: bool) -> str:
+def plain(text: str) -> str:
+    """What a terminal shows of a text, without colours and the like."""
+    return re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", text)
+
+
+def shown(store: Store, *, terminal: bool, width: int = 160) -> str:
     """What is printed of two trials of which one ends and one is lost."""
     trials = toy_trials(seeds=2, sparsities=[0.2])
     plan = make_plan(trials)
     work = Work(plan, {trial.id for trial in trials}, take_inventory(plan, store))
     out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, width=160, markup=False)
+    console = Console(file=out, force_terminal=terminal, width=width, markup=False)
     first, second = (planned.trial.id for planned in work.trials)
     stage = next(stage for stage in work.by_id[first].stages.values() if isinstance(stage, Train))
     with SweepProgress(console, work, dict.fromkeys(plan.lines, 60.0)) as progress:
@@ -38,12 +45,22 @@ def shown(store: Store, *, terminal: bool) -> str:
 
 
 def test_a_terminal_has_one_line_for_each_running_trial(store: Store) -> None:
-    text = shown(store, terminal=True)
+    text = plain(shown(store, terminal=True))
     assert "epochs" in text
-    assert "trials: 0/2 ended, 2 running" in text
+    assert "0/2 trials ended, 2 running" in text
     # of 4 epochs dense and 3 pruned one is trained; at a minute each six are left
-    assert "training 1/2, loss 0.5, 6m00s left" in text
+    assert "1/1   6m00s left  training 1/2, loss 0.5" in text
     assert "seed 1/1: lost its worker" in text
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_still_shows_what_is_left(store: Store, width: int) -> None:
+    lines = re.split(r"[\r\n]+", plain(shown(store, terminal=True, width=width)))
+    overall = [line for line in lines if re.search(r"^epochs .* 1/14 \d+m\d+s left 0/2 tria", line)]
+    running = [line for line in lines if re.search(r"^linear_.*… \S* *1/1 +6m00s left +training 1/2", line)]
+    assert overall
+    assert running
+    assert max(map(len, overall + running)) <= width
 
 
 def test_plain_lines_say_how_trials_ended(store: Store) -> None:

@@ -1,9 +1,15 @@
+import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def trials(**changes: Any) -> tuple[Trial, ...]:
@@ -158,3 +164,9 @@ def test_a_later_override_wins() -> None:
     where = {"model": "vae"}
     overrides = [{"where": where, "set": {"epochs": 5}}, {"where": where, "set": {"epochs": 7}}]
     assert trial(overrides=overrides).epochs == 7
+
+
+def test_a_trial_that_comes_to_another_process_brings_its_plugins() -> None:
+    code = "import pickle, sys; pickle.load(sys.stdin.buffer); assert 'tests.command' in sys.modules"
+    pickled = pickle.dumps(trial(plugins=["tests.command"]))
+    subprocess.run([sys.executable, "-c", code], input=pickled, check=True, cwd=REPOSITORY, timeout=120)

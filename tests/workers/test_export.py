@@ -1,6 +1,7 @@
 """Exported tickets, in a Python that has torch and safetensors and nothing of ours."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -12,16 +13,17 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from orchestrator import results
 from search_spaces.trial import Trial
 from tests.toys import TOY_MODELS, toy_trials
 from workers import data
-from workers.architecture import architecture
+from workers.architecture import UndescribedError, architecture
 from workers.archive import Archive, Point
 from workers.export import export_ticket
 from workers.models import Family, build, initialise, materialise
+from workers.models.spectral import spare_empty_kernels
 from workers.points import WEIGHTS
 from workers.pruning import Mask
 from workers.randomness import generator
@@ -191,6 +193,63 @@ def test_a_trained_ticket_is_masked_and_says_what_was_measured_and_when(store: S
         assert tensors[name][kept].any()
 
 
-@pytest.mark.parametrize("layer", [nn.GELU(), weight_norm(nn.Linear(2, 2)), nn.ModuleList()])
-def test_networks_of_unknown_layers_have_no_architecture(layer: nn.Module) -> None:
-    assert architecture(nn.ModuleDict({"encoder": nn.Sequential(layer)})) is None
+class Swish(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * inputs.sigmoid()
+
+
+def changed(layer: nn.Module) -> nn.Module:
+    """A layer of torch that computes something else than its arguments say."""
+    layer.register_forward_hook(lambda module, inputs, outputs: 2 * outputs)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (Swish(), "encoder.0 is a Swish, which is no layer of torch.nn"),
+        (weight_norm(nn.Linear(4, 4)), "encoder.0 has a parametrisation that is not spectral norm"),
+        (nn.ModuleList([nn.ReLU()]), "encoder cannot be rebuilt"),
+        (nn.LSTM(4, 4), "encoder cannot be rebuilt"),
+        (changed(nn.ReLU()), "encoder computes something else"),
+    ],
+)
+def test_networks_that_cannot_be_rebuilt_have_no_architecture(layer: nn.Module, why: str) -> None:
+    with pytest.raises(UndescribedError, match=re.escape(why)):
+        architecture(nn.ModuleDict({"encoder": nn.Sequential(layer)}), {"encoder": torch.randn(2, 4)})
+
+
+TWICE = nn.ELU(0.5)
+IMAGES, VECTORS = torch.randn(2, 4, 8, 8), torch.randn(2, 4)
+LAYERS: list[tuple[nn.Module, Tensor]] = [
+    *((layer, VECTORS) for layer in (nn.LeakyReLU(0.2), nn.Sigmoid(), nn.GELU("tanh"), nn.SiLU(), nn.ELU(0.3))),
+    *((layer, VECTORS) for layer in (nn.SELU(), nn.Softplus(2.0), nn.Hardtanh(-0.1, 0.2), nn.Softmax(1), nn.Mish())),
+    *((layer, VECTORS) for layer in (nn.Linear(4, 3, bias=False), nn.LayerNorm(4, bias=False), nn.Dropout(0.9))),
+    *((layer, VECTORS) for layer in (nn.PReLU(4, 0.1), nn.LayerNorm([4], 0.1), nn.RMSNorm(4), nn.BatchNorm1d(4, 0.1))),
+    *((layer, IMAGES) for layer in (nn.GroupNorm(2, 4, 0.1), nn.InstanceNorm2d(4, affine=True), nn.PixelShuffle(2))),
+    *((layer, IMAGES) for layer in (nn.AvgPool2d(2, 1), nn.ReflectionPad2d((1, 2, 0, 1)), nn.ZeroPad2d(1))),
+    *((layer, IMAGES) for layer in (nn.AdaptiveAvgPool2d((None, 3)), nn.LocalResponseNorm(2), nn.Dropout2d(0.5))),
+    *((layer, IMAGES) for layer in (nn.Conv2d(4, 6, 3, padding="same", padding_mode="reflect", groups=2),)),
+    *((layer, IMAGES) for layer in (nn.ConvTranspose2d(4, 2, (3, 2), 2, 1, output_padding=1, dilation=2, bias=False),)),
+    *((layer, IMAGES) for layer in (nn.Upsample(scale_factor=2.0, mode="bilinear", align_corners=True),)),
+    (nn.Conv1d(4, 2, 3, 2), torch.randn(2, 4, 8)),
+    (nn.Conv3d(4, 2, 3), torch.randn(2, 4, 8, 8, 8)),
+    (spectral_norm(nn.Linear(4, 4)), VECTORS),
+    (nn.Sequential(TWICE, nn.Linear(4, 4), TWICE), VECTORS),
+]
+
+
+@pytest.mark.parametrize(("layer", "shown"), LAYERS, ids=[type(layer).__name__ for layer, _ in LAYERS])
+def test_plain_layers_are_rebuilt_from_their_arguments(layer: nn.Module, shown: Tensor) -> None:
+    network = nn.Sequential(layer)
+    spare_empty_kernels(network)
+    node = architecture(nn.ModuleDict({"encoder": network}), {"encoder": shown})["encoder"]
+    rebuilt = runpy.run_path(SCRIPT)["build"](json.loads(json.dumps(node)))
+    rebuilt.load_state_dict(network.state_dict())
+    assert torch.allclose(rebuilt.eval()(shown), network.eval()(shown))
+
+
+def test_a_file_without_an_architecture_says_so(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "ticket.safetensors", metadata={"model": "{}"})
+    with pytest.raises(ValueError, match=r"ticket\.safetensors describes no architecture"):
+        runpy.run_path(SCRIPT)["rebuild"](tmp_path / "ticket.safetensors")
