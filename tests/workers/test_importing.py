@@ -120,7 +120,7 @@ REFUSED: dict[str, tuple[Callable[[Tensors], Any], dict[str, str | None], str]] 
     "too wide": (
         lambda t: None,
         {"model": f'{{"name":"linear_autoencoder","width":{10**30}}}'},
-        "that cannot be built",
+        "width: has more than 18 digits",
     ),
     "roles": (lambda t: None, {"roles": "{}"}, "the role of .* is None, and in"),
 }
@@ -150,7 +150,9 @@ def test_a_file_that_is_not_there_is_named(store: Store, tmp_path: Path) -> None
 
 
 def test_a_ticket_that_was_not_imported_is_not_there(store: Store) -> None:
-    with pytest.raises(TicketError, match=r"no ticket '0123' in store .*; `tombola import FILE` brings one in"):
+    with pytest.raises(
+        TicketError, match=r"no ticket '0123' in store .*; `tombola import FILE --store file:.*` brings one in"
+    ):
         imported(store, "0123")
 
 
