@@ -232,6 +232,7 @@ class _Account(_Course):
         emerged = (lab.emergence(stage) for stage in lab.stages.values() if isinstance(stage, Emerge))
         return {
             "scored_by": fact.get("scored_by"),
+            "tied_share": fact.get("tied_share"),
             "emergence_epoch": next(emerged, None),
             "channel_sparsity": 1 - sum(int(c.sum()) for c in channels) / sum(map(len, channels)) if channels else None,
             "unmapped": self._unmapped(),

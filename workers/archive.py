@@ -90,7 +90,8 @@ class Archive:
     def pruning(self, key: MaskKey) -> dict[str, Any] | None:
         """How a mask was found: `scored_by` what, in how many `flops`, `seconds` and `cpu_seconds`.
 
-        Of one that emerged also the `epoch`.
+        `tied_share` is the fraction of what it keeps that was drawn among equal scores. Of a mask that emerged also
+        the `epoch`.
         """
         fact: dict[str, Any] | None = self.objects.read_fact(names.pruning(key))
         return fact

@@ -12,7 +12,7 @@ from search_spaces.spec import maker
 from workers.choosing_channels import choose_channels
 from workers.chosen import Chosen
 from workers.models import Family
-from workers.pruning import Mask, is_decided, keep_top
+from workers.pruning import Mask, drawn_of, keep_top
 from workers.scoping import CriterionError, in_scope
 from workers.scoring import Subject, scorers
 from workers.training import normalised
@@ -33,30 +33,35 @@ def choose_unseen(family: Family, by: Criterion, density: float) -> Chosen:
     Raises:
         CriterionError: if the network has nothing that could be scored so.
     """
-    return choose(family, by, density, None, torch.empty(0, 1, 1, 1, dtype=torch.uint8), seed=0)
+    return choose(family, by, density, None, torch.empty(0, 1, 1, 1, dtype=torch.uint8), seed=0, ties=0)
 
 
-def choose(family: Family, by: Criterion, density: float, within: Mask | None, images: Tensor, seed: int) -> Chosen:
+def choose(
+    family: Family, by: Criterion, density: float, within: Mask | None, images: Tensor, seed: int, ties: int
+) -> Chosen:
     """The mask of share `density` that is best by a criterion; nothing is left changed.
 
-    `images` (N, C, H, W), uint8, are what data-dependent scores look at, none for others; `seed` is that of latents.
+    `images` (N, C, H, W), uint8, are what data-dependent scores look at, none for others; `seed` is that of latents,
+    `ties` that of the draw among equal scores.
 
     Raises:
         CriterionError: if the network has nothing that could be scored so.
     """
     if by.channels is not None:
-        return choose_channels(family, by, density)
+        return choose_channels(family, by, density, ties)
     family = copy.deepcopy(family)
     family.precision = "fp32"  # in which second derivatives are exact enough to rank weights by
     parameters = in_scope(family, by.scope)
     ranking = by.scope.ranking if by.scope else "global"
     steps, score = by.iterations or 1, maker(scorers, by.score, "workers.scoring.scorers")
+    drawn = Mask({name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in parameters.items()})
     for step in range(1, steps + 1):
         scores = score(Subject(family, parameters, by, normalised(images), seed))
         scores = {name: -score if by.keep == "worst" else score for name, score in scores.items()}
         reached = density if step == steps else density ** (step / steps)
-        within = keep_top(scores, reached, within, ranking)
+        before, within = within, keep_top(scores, reached, within, ranking, ties)
+        drawn |= drawn_of(scores, within, before, ranking)
         for name, weight in parameters.items():
             weight.detach().mul_(within[name].to(weight.device))
     assert within is not None
-    return Chosen(within, within, is_decided(scores, within, ranking), by.score)
+    return Chosen(within, within, drawn, by.score)

@@ -11,14 +11,16 @@ from torch import Tensor
 from search_spaces.criterion import Criterion
 from workers.chosen import Chosen
 from workers.models import Family
-from workers.pruning import Mask, is_decided, keep_top
+from workers.pruning import Mask, best_of, drawn_of, keep_top, tie_breaker
 from workers.pruning.channels import ChannelGroup, expand, groups_within
 from workers.pruning.selector import Ranking, ranked_together
 from workers.scoping import CriterionError, in_scope
 
 
-def choose_channels(family: Family, by: Criterion, density: float) -> Chosen:
+def choose_channels(family: Family, by: Criterion, density: float, ties: int) -> Chosen:
     """The best channels of a network's hidden layers, as many of them as `density` says.
+
+    `ties` is the seed of the draw among equal scores.
 
     Raises:
         CriterionError: if there are none, or nothing that they could be ranked by.
@@ -30,42 +32,42 @@ def choose_channels(family: Family, by: Criterion, density: float) -> Chosen:
         raise CriterionError("there are no channels to choose from: hidden layers in a chain, inside of the scope")
     scores, scored_by = _channel_scores(family, groups, by)
     ranking = by.scope.ranking if by.scope else "global"
-    floored = {name: _floored(score, by.channels.minimum) for name, score in scores.items()}
+    noise = tie_breaker(ties)
+    floored = {name: _floored(score, by.channels.minimum, noise) for name, score in scores.items()}
     if all(score.isinf().all() for score in floored.values()):
         raise CriterionError(
             f"minimum: with {by.channels.minimum} channels of every layer kept there is none to remove"
         )
-    kept = _best(floored, density, ranking)
-    decided = is_decided(floored, kept, ranking)
+    kept = _best(floored, density, ranking, ties)
+    drawn = drawn_of(floored, kept, ranking=ranking)
     if by.channels.round_to:
-        kept = _rounded(floored, kept, by.channels.round_to)
-    decided = decided and is_decided(scores, kept, "layerwise")  # nor do ties among those that a layer keeps at least
-    return Chosen(kept, expand(groups, kept, parameters), decided, scored_by)
+        kept = _rounded(floored, kept, by.channels.round_to, noise)
+    drawn |= drawn_of(scores, kept, ranking="layerwise")  # those among them that a layer keeps at least, too
+    return Chosen(kept, expand(groups, kept, parameters), drawn, scored_by)
 
 
-def _floored(score: Tensor, minimum: int) -> Tensor:
+def _floored(score: Tensor, minimum: int, noise: torch.Generator) -> Tensor:
     """Scores among which the best `minimum` are above all others."""
-    best = score.sort(descending=True, stable=True).indices[:minimum]
-    return score.index_fill(0, best, torch.inf)
+    return score.index_fill(0, best_of(score, minimum, noise), torch.inf)
 
 
-def _best(floored: Mapping[str, Tensor], density: float, ranking: Ranking) -> Mask:
+def _best(floored: Mapping[str, Tensor], density: float, ranking: Ranking, ties: int) -> Mask:
     """A share of `density` of all that are ranked together, but no fewer than layers keep at least."""
     kept: dict[str, Tensor] = {}
     for names in ranked_together(floored, ranking):
         together = {name: floored[name] for name in names}
         least = float(torch.cat(list(together.values())).isinf().double().mean())
-        kept |= keep_top(together, max(density, least))
+        kept |= keep_top(together, max(density, least), seed=ties)
     return Mask({name: kept[name] for name in floored})
 
 
-def _rounded(floored: Mapping[str, Tensor], kept: Mask, multiple: int) -> Mask:
+def _rounded(floored: Mapping[str, Tensor], kept: Mask, multiple: int, noise: torch.Generator) -> Mask:
     """In every layer the nearest multiple of channels, but no fewer than it keeps at least; all, if it has no more."""
     rounded = {}
     for name, score in floored.items():
         least = math.ceil(int(score.isinf().sum()) / multiple)
         count = min(max(least, round(kept.counts[name] / multiple)) * multiple, len(score))
-        best = score.sort(descending=True, stable=True).indices[:count]
+        best = best_of(score, count, noise)
         rounded[name] = torch.zeros(len(score), dtype=torch.bool).index_fill(0, best.cpu(), True)
     return Mask(rounded)
 

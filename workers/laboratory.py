@@ -46,7 +46,7 @@ from workers.stages import (
 VERSIONS = {
     "initial": 1,
     "train": 1,
-    "prune": 2,
+    "prune": 3,
     "emerge": 1,
     "shuffle_layer": 1,
     "shuffle_filter": 1,
@@ -116,11 +116,12 @@ class Laboratory(ABC):
     def prune(self, state: State, mask: MaskKey, *, by: Criterion, density: float) -> MaskKey:
         """Of what `mask` keeps, the `density` of all prunable weights that are best in `state` by a criterion.
 
-        Where that ranks channels, it is the density of all channels.
+        Where that ranks channels, it is the density of all channels. Of equal scores the seed of initialisation draws.
         """
         if density >= 1:
             return mask
-        key = self._key("prune", state=state.key, within=mask, density=density, **self._made_of(by))
+        made_of = {"state": state.key, "within": mask, "density": density, "seed": self.trial.seed.init}
+        key = self._key("prune", **made_of, **self._made_of(by))
         self._do(Prune(MaskKey(key), state, mask, by, density))
         return MaskKey(key)
 

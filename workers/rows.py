@@ -61,6 +61,11 @@ TRIALS = _schema(
         "for a mask that moved, the roles of kernels that it is not of, which stay dense, with commas between them",
     ),
     ("scored_by", TEXT, "what the kept weights or channels were ranked by; empty where they were not"),
+    (
+        "tied_share",
+        REAL,
+        "fraction of the kept weights or channels that a draw among equal scores chose, of IMP in its last round",
+    ),
     ("emergence_epoch", WHOLE, "epoch at which an early-bird mask emerged"),
     *((name, REAL, metric.meaning) for name, metric in METRICS.items()),
     ("samples", WHOLE, "held-out images, and fakes for `fake_accuracy`, that the metrics are computed on"),

@@ -10,8 +10,9 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from search_spaces.criterion import Criterion
 from workers.models import NORMS, Family
-from workers.pruning import grasp, magnitude, snip, synflow
+from workers.pruning import ScoreError, grasp, magnitude, snip, synflow
 from workers.randomness import generator
+from workers.scoping import CriterionError
 
 _CHUNK = 256
 
@@ -57,12 +58,15 @@ def _grasp(subject: Subject) -> dict[str, Tensor]:
 
 
 def _synflow(subject: Subject) -> dict[str, Tensor]:
-    family, scores = subject.family, list[Tensor]()
-    for component, body in family.bodies.items():
-        inputs = subject.images.shape[1:] if body == "encode" else (family.latent,)
-        scores += synflow(family.networks[component], inputs).values()
-    by_name = dict(zip(family.kernels(), scores, strict=True))
-    return {name: by_name[name] for name in subject.parameters}
+    family, scores = subject.family, dict[str, Tensor]()
+    for component in dict.fromkeys(map(_component, subject.parameters)):
+        inputs = subject.images.shape[1:] if family.bodies[component] == "encode" else (family.latent,)
+        names = [name for name in family.kernels() if _component(name) == component]
+        try:
+            scores |= zip(names, synflow(family.networks[component], inputs).values(), strict=True)
+        except ScoreError as error:
+            raise CriterionError(f"synflow cannot rank the {component}: {error}") from error
+    return {name: scores[name] for name in subject.parameters}
 
 
 scorers: dict[str, Scorer] = {"magnitude": _magnitude, "snip": _snip, "grasp": _grasp, "synflow": _synflow}
@@ -77,14 +81,31 @@ def _by_loss(
     for module in family.networks.modules():
         if isinstance(module, ParametrizationList):
             module.eval()  # or spectral norm would be another each time that a loss is computed
-    if subject.by.loss == "joint":
-        return scorer(lambda: _parts(subject, None), parameters)
     scores: dict[str, Tensor] = {}
-    for phase, components in family.phases.items():
-        own = {name: weight for name, weight in parameters.items() if name.split(".")[0] in components}
-        if own:
-            scores |= scorer(lambda phase=phase: _parts(subject, phase), own)  # type: ignore[misc]
+    if subject.by.loss == "joint":
+        scores = scorer(lambda: _parts(subject, None), parameters)
+    else:
+        for phase, components in family.phases.items():
+            own = {name: weight for name, weight in parameters.items() if _component(name) in components}
+            if own:
+                scores |= scorer(lambda phase=phase: _parts(subject, phase), own)  # type: ignore[misc]
+    _check_ranked(subject.by.score, scores)
     return {name: scores[name] for name in parameters}
+
+
+def _check_ranked(score: str, scores: Mapping[str, Tensor]) -> None:
+    """Refuse scores by which a component's weights cannot be ranked."""
+    for component in dict.fromkeys(map(_component, scores)):
+        own = [values for name, values in scores.items() if _component(name) == component]
+        if not all(values.isfinite().all() for values in own):
+            raise CriterionError(f"{score} cannot rank the {component}: a score of its weights is not finite")
+        if not any(values.any() for values in own):
+            raise CriterionError(f"{score} cannot rank the {component}: the scores of all of its weights are zero")
+
+
+def _component(name: str) -> str:
+    """The component that a tensor is of."""
+    return name.split(".")[0]
 
 
 def _parts(subject: Subject, phase: str | None) -> Iterator[Tensor]:

@@ -212,9 +212,11 @@ class Workbench(Laboratory):
         began = (time.perf_counter(), time.process_time())
         with FlopCounter() as counted:
             images = self._looked_at(stage.by)
-            chosen = choose(family, stage.by, stage.density, inside, images, self.trial.seed.order)
+            seed = self.trial.seed
+            chosen = choose(family, stage.by, stage.density, inside, images, seed.order, seed.init)
         took = {"seconds": time.perf_counter() - began[0], "cpu_seconds": time.process_time() - began[1]}
-        fact = {"scored_by": chosen.scored_by, "flops": counted.total, **took, **known}
+        found = {"scored_by": chosen.scored_by, "tied_share": chosen.tied_share}
+        fact = {**found, "flops": counted.total, **took, **known}
         self.archive.commit_pruning(stage.key, chosen.mask, fact)
 
     def _move(self, stage: Move) -> None:

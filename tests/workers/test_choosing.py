@@ -56,7 +56,7 @@ def by(score: str, **options: Any) -> Criterion:
 
 
 def chosen(family: Family, criterion: Criterion, density: float, within: Mask | None = None, seed: int = 0) -> Mask:
-    found = choose(family, criterion, density, within, NONE if criterion.images is None else IMAGES, seed)
+    found = choose(family, criterion, density, within, NONE if criterion.images is None else IMAGES, seed, ties=0)
     assert found.kept == found.mask
     assert found.scored_by == criterion.score
     return found.mask
@@ -134,7 +134,7 @@ def test_a_role_is_exempt_by_whole_names_only() -> None:
 def test_a_scope_that_cannot_be_is_refused(scope: Scope, message: str) -> None:
     for criterion in (by("magnitude", scope=scope), EarlyBird(scope=scope).criterion):
         with pytest.raises(CriterionError, match=message):
-            choose(made("dcgan"), criterion, 0.5, None, NONE, 0)
+            choose(made("dcgan"), criterion, 0.5, None, NONE, 0, 0)
 
 
 @every_score
@@ -336,10 +336,74 @@ def test_images_are_looked_at_in_chunks_unless_norms_see_the_batch(
         torch.testing.assert_close(score, whole[name], rtol=1e-4, atol=1e-8)
 
 
-def test_a_choice_is_decided_if_no_two_scores_at_its_edge_are_the_same() -> None:
+def test_a_choice_says_what_of_it_was_drawn_among_equal_scores() -> None:
     family = made("dcgan")
+    decided = choose(family, by("magnitude"), 0.5, None, NONE, 0, ties=1)
+    assert (decided.decided, decided.tied_share) == (True, 0.0)
+    assert choose(family, by("magnitude"), 0.5, None, NONE, 0, ties=2).mask == decided.mask
     weights = family.prunable()
-    assert choose(family, by("magnitude"), 0.5, None, NONE, 0).decided
     for weight in weights.values():
         nn.init.ones_(weight)
-    assert not choose(family, by("magnitude"), 0.5, None, NONE, 0).decided
+    first, again, other = (choose(family, by("magnitude"), 0.5, None, NONE, 0, ties=ties) for ties in (1, 1, 2))
+    assert (first.decided, first.tied_share) == (False, 1.0)
+    assert first.mask == again.mask != other.mask
+    assert all(0 < first.mask.counts[name] < weight.numel() for name, weight in weights.items())
+    # of one value each, the layer that is neither kept nor removed whole is drawn from
+    values = dict(zip(weights, torch.randperm(len(weights), generator=generator(0, "values")) + 1.0, strict=True))
+    for name, weight in weights.items():
+        nn.init.constant_(weight, values[name].item())
+    found = choose(family, by("magnitude"), 0.5, None, NONE, 0, ties=1)
+    partly = [n for n, weight in weights.items() if 0 < found.mask.counts[n] < weight.numel()]
+    assert len(partly) == 1
+    assert found.tied_share == found.mask.counts[partly[0]] / found.mask.kept
+
+
+def test_weights_of_dead_units_are_drawn_from_all_layers_alike() -> None:
+    family = made("linear_autoencoder")
+    with torch.no_grad():
+        for name in ("encoder.down1", "decoder.from_code"):
+            family.networks.get_parameter(f"{name}.linear.bias")[:4] = -1e3  # half of the units never fire
+    found = choose(family, by("snip"), 0.75, None, IMAGES, 0, ties=1)
+    scores = scoring.scorers["snip"](Subject(family, family.prunable(), by("snip"), normalised(IMAGES), 0))
+    kept, dead = (
+        {name: int((score.eq(0) & where[name]).sum()) for name, score in scores.items()}
+        for where in (found.mask, Mask.dense(scores))
+    )
+    drawn = sum(kept.values())
+    assert sum(dead.values()) > 0.4 * found.mask.size
+    assert found.tied_share == drawn / found.mask.kept > 0.1
+    for layer in ("encoder.down1.linear.weight", "decoder.up1.linear.weight"):
+        assert kept[layer] / dead[layer] == pytest.approx(drawn / sum(dead.values()), abs=0.03)
+
+
+class Silent(Autoencoder):
+    """An autoencoder whose loss is `factor` times its error: that of nothing, or more than a float holds."""
+
+    factor = 0.0
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        return self.factor * super().reconstruct(images)
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [(0.0, "the scores of all of its weights are zero"), (1e30, "a score of its weights is not finite")],
+)
+@pytest.mark.parametrize("score", ["snip", "grasp"])
+def test_scores_that_rank_nothing_are_refused(score: str, factor: float, message: str) -> None:
+    family = made("linear_autoencoder")
+    family.__class__ = type("Silent", (Silent,), {"factor": factor})
+    with pytest.raises(CriterionError, match=f"{score} cannot rank the encoder: {message}"):
+        chosen(family, by(score), 0.5)
+
+
+@pytest.mark.parametrize("component", ["encoder", "decoder"])
+def test_synflow_names_the_component_that_nothing_flows_through(component: str) -> None:
+    family = made("linear_autoencoder")
+    nn.init.zeros_(next(iter(family.networks[component].parameters())))
+    with pytest.raises(
+        CriterionError, match=f"synflow cannot rank the {component}: the flow through it is 0, of which"
+    ):
+        chosen(family, by("synflow"), 0.5)
+    (other,) = {"encoder", "decoder"} - {component}
+    assert chosen(family, by("synflow", scope=Scope(components=(other,))), 0.5).kept

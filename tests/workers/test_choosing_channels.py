@@ -48,8 +48,8 @@ def norm(family: Family, layer: str) -> nn.Parameter:
     return family.networks.get_parameter(f"{layer}.norm.weight")
 
 
-def channels(family: Family, density: float, **options: Any) -> Chosen:
-    return choose(family, EarlyBird(**options).criterion, density, None, NONE, 0)
+def channels(family: Family, density: float, *, ties: int = 0, **options: Any) -> Chosen:
+    return choose(family, EarlyBird(**options).criterion, density, None, NONE, 0, ties)
 
 
 def kept_of(found: Chosen) -> dict[str, Tensor]:
@@ -117,6 +117,13 @@ def test_scales_as_they_are_at_initialisation_decide_nothing(density: float, ran
     assert channels(made(WIDE), 1.0).decided
 
 
+@pytest.mark.parametrize("options", [{}, {"minimum": 3}, {"round_to": 8}])
+def test_channels_of_one_scale_are_drawn(options: dict[str, int]) -> None:
+    first, again, other = (channels(made(WIDE), 0.5, ties=ties, **options) for ties in (1, 1, 2))
+    assert first.kept == again.kept != other.kept
+    assert 0.5 < first.tied_share <= 1.0
+
+
 def test_a_tie_within_a_layer_that_keeps_its_minimum_decides_nothing() -> None:
     family = scaled()
     with torch.no_grad():
@@ -165,7 +172,7 @@ def test_rounding_by_a_tie_decides_nothing() -> None:
 def test_the_worst_channels_are_those_of_the_smallest_scales() -> None:
     family = scaled()
     criterion = EarlyBird().inverted().criterion
-    found = choose(family, criterion, 0.5, None, NONE, 0)
+    found = choose(family, criterion, 0.5, None, NONE, 0, 0)
     edge = torch.cat([norm(family, layer).abs() for layer in CHANNELS]).sort().values[27]
     for layer, kept in kept_of(found).items():
         worst = norm(family, layer).abs() <= edge
@@ -242,7 +249,7 @@ def test_a_network_without_norms_has_its_channels_ranked_by_their_filters_if_tha
 
 def test_the_worst_filters_are_those_of_the_smallest_norms() -> None:
     worst = EarlyBird(fallback="filter_norm", scope=Scope(components=("encoder",))).inverted().criterion
-    (kept,) = choose(unnormed(), worst, 0.4, None, NONE, 0).kept.values()
+    (kept,) = choose(unnormed(), worst, 0.4, None, NONE, 0, 0).kept.values()
     norms = unnormed().prunable()["encoder.0.weight"].detach().flatten(1).norm(dim=1)
     assert kept.nonzero().flatten().tolist() == sorted(norms.topk(2, largest=False).indices.tolist())
 

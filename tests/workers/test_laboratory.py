@@ -34,7 +34,7 @@ def test_keys_are_stable() -> None:
     trained = lab.train(initial, lab.dense(), to=4)
     mask = lab.prune(trained, lab.dense(), by=MAGNITUDE, density=0.8)
     keys = [initial.key, trained.key, mask, lab.redraw(mask, "shuffle_layer"), lab.evaluate(trained)]
-    assert [key[:8] for key in keys] == ["3456c489", "0ec2174b", "739e0f0a", "b92cfb34", "46cb8ff0"]
+    assert [key[:8] for key in keys] == ["3456c489", "0ec2174b", "48439ca3", "79e4a49f", "46cb8ff0"]
 
 
 def test_training_on_continues_the_same_line() -> None:
@@ -111,6 +111,14 @@ def test_a_version_of_a_verb_changes_its_keys(monkeypatch: pytest.MonkeyPatch) -
     after = outcome()
     assert after.ticket.start == before.ticket.start
     assert after.ticket.mask != before.ticket.mask
+
+
+def test_the_seed_that_draws_among_equal_scores_is_part_of_what_a_mask_is_made_of() -> None:
+    state = recorder().initial()
+    masks = [
+        recorder(seeds=[{"init": init, "order": 0}]).prune(state, DENSE, by=MAGNITUDE, density=0.8) for init in (0, 1)
+    ]
+    assert masks[0] != masks[1]
 
 
 def test_twenty_sparsities_are_twenty_trainings() -> None:

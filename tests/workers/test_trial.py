@@ -153,6 +153,15 @@ def test_layers_that_a_mask_empties_are_named(store: Store) -> None:
     assert row["layer_collapse"] == ", ".join(emptied)
 
 
+def test_a_row_says_what_ties_decided(store: Store) -> None:
+    model = EVERY_MODEL["conv_autoencoder"]
+    run_all(toy_trials(models=[model], methods=["snip", "imp", "shuffle_layer"], sparsities=[0.2], epochs=2), store)
+    shares = results.trials(store.uri).set_index("method")["tied_share"]
+    assert 0.1 < shares["snip"] < 0.8  # dead units: no loss feels their weights
+    assert shares["imp"] == 0
+    assert math.isnan(shares["shuffle_layer"])  # nothing was ranked for it
+
+
 def test_an_sngan_whose_mask_empties_kernels_is_trained_to_the_end(store: Store) -> None:
     trial = toy_trial("sngan", methods=["magnitude"], sparsities=[0.95], epochs=2)
     assert run_trial(trial, store) == "done"

@@ -2,16 +2,18 @@
 
 from workers.pruning.emergence import Emergence
 from workers.pruning.mask import Mask
-from workers.pruning.scorers import grasp, magnitude, random, snip, synflow
-from workers.pruning.selector import is_decided, keep_top
+from workers.pruning.scorers import ScoreError, grasp, magnitude, random, snip, synflow
+from workers.pruning.selector import best_of, drawn_of, keep_top, tie_breaker
 from workers.pruning.shuffling import erk, random_global, shuffle_filters, shuffle_layers
 
 __all__ = [
     "Emergence",
     "Mask",
+    "ScoreError",
+    "best_of",
+    "drawn_of",
     "erk",
     "grasp",
-    "is_decided",
     "keep_top",
     "magnitude",
     "random",
@@ -20,4 +22,5 @@ __all__ = [
     "shuffle_layers",
     "snip",
     "synflow",
+    "tie_breaker",
 ]

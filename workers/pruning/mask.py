@@ -54,6 +54,10 @@ class Mask(Mapping[str, Tensor]):
         """The weights that both masks keep."""
         return Mask({name: mine & theirs for name, mine, theirs in self._pairs(other)})
 
+    def __or__(self, other: Mask) -> Mask:
+        """The weights that either mask keeps."""
+        return Mask({name: mine | theirs for name, mine, theirs in self._pairs(other)})
+
     def __repr__(self) -> str:
         return f"Mask({len(self)} tensors, {self.kept:,} of {self.size:,} weights kept)"
 

@@ -11,9 +11,16 @@ from torch.nn.modules import activation
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
+from search_spaces.errors import TombolaError
+
 Loss = Callable[[], Tensor | Iterable[Tensor]]
 """Gives a loss, or its parts one after the other, which sum to it: chunks of a batch, each weighted by its size, need
 not be in memory together. It leaves buffers and generators as they were; the scorers only differentiate."""
+
+
+class ScoreError(TombolaError):
+    """A network that a scorer has no ranking for."""
+
 
 _KERNELS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 _ACTIVATIONS = tuple(getattr(activation, name) for name in activation.__all__)
@@ -56,23 +63,35 @@ def synflow(network: nn.Module, inputs: Sequence[int]) -> dict[str, Tensor]:
 
     R is the sum of what the network makes of one input of ones, shape (1, *inputs), if it were linear and positive:
     absolute kernels and norm weights, running variances as they are, no biases, means or activations. Divided by R, the
-    scores of every layer of a chain sum to 1, so that networks of different R can be ranked together. All are zero if
-    R is.
+    scores of every layer of a chain sum to 1, so that networks of different R can be ranked together.
 
     Raises:
-        ValueError: if the network is not linear without its activation modules, as one with layer norms.
+        ScoreError: if the network is not linear without its activation modules, as one with layer norms, or if R is
+            zero, infinite, or too small for a float64 to hold all of its digits.
     """
     positive = _linear_and_positive(network)
     kernels = {n: module.weight for n, module in positive.named_modules() if isinstance(module, _KERNELS)}
     weights: list[Tensor] = [kernel.requires_grad_() for kernel in kernels.values()]
     ones = torch.ones(1, *inputs, dtype=torch.float64, device=weights[0].device)
+    _check_linear(positive, ones)
     with torch.enable_grad():
-        flow, doubled = positive(ones).sum(), positive(2 * ones).sum()
-    if not torch.isclose(doubled, 2 * flow, rtol=1e-6, atol=0):
-        raise ValueError("synflow cannot score this network: it is not linear even without its activation modules")
-    scale = flow.item() or 1.0
-    scores = [w.detach() * g / scale for w, g in zip(weights, _gradient(flow, weights), strict=True)]
+        flow = positive(ones).sum()
+    if not torch.finfo(torch.float64).tiny <= flow < torch.inf:
+        raise ScoreError(f"the flow through it is {flow.item():.3g}, of which no weight has a share")
+    scores = [w.detach() * g / flow.detach() for w, g in zip(weights, _gradient(flow, weights), strict=True)]
     return {f"{name}.weight".removeprefix("."): score for name, score in zip(kernels, scores, strict=True)}
+
+
+@torch.no_grad()
+def _check_linear(network: nn.Module, ones: Tensor) -> None:
+    """Refuse a network that does not double what it makes as its input doubles.
+
+    What it makes of ones alone would not do: a norm over places makes nothing of what is the same everywhere.
+    """
+    ramp = torch.linspace(1, 2, ones.numel(), dtype=ones.dtype, device=ones.device).reshape(ones.shape)
+    once, twice = network(ramp), network(2 * ramp)
+    if once.isfinite().all() and (twice - 2 * once).abs().max() > 1e-6 * twice.abs().max():
+        raise ScoreError("it is not linear even without its activation modules")
 
 
 def _sum_over_parts(loss: Loss, weights: list[Tensor], term: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:

@@ -43,7 +43,7 @@ def test_it_is_trained_pruned_made_smaller_saved_and_loaded(model: str, channels
     trained = masked.snapshot()
     assert all(not trained[name][~kept].any() for name, kept in family.masked(mask).items())
 
-    channel_mask = choose(family, FixedEpoch(epoch=1, fallback="filter_norm").criterion, 0.5, None, images, 0).mask
+    channel_mask = choose(family, FixedEpoch(epoch=1, fallback="filter_norm").criterion, 0.5, None, images, 0, 0).mask
     assert Compaction(family, channel_mask).smaller
     small = Trainee(built(model, image), channel_mask, start, RECIPE, torch.device("cpu"))
     assert small.family.networks.state_dict().keys() == family.networks.state_dict().keys()

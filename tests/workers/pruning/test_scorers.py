@@ -1,4 +1,5 @@
 import copy
+import math
 from collections.abc import Callable, Iterator
 from weakref import WeakSet
 
@@ -10,7 +11,7 @@ from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
 from workers.models.backbones.residual import Residual
-from workers.pruning import grasp, keep_top, magnitude, random, snip, synflow
+from workers.pruning import ScoreError, grasp, keep_top, magnitude, random, snip, synflow
 from workers.pruning.scorers import Loss
 
 STEP = 1e-5
@@ -265,18 +266,24 @@ def test_synflow_sees_a_batch_norm_as_the_scale_of_its_channels() -> None:
     torch.testing.assert_close(scores["3.weight"], paths.sum(2) / paths.sum(), rtol=1e-12, atol=0)
 
 
-def test_synflow_of_a_network_that_nothing_flows_through_is_zero() -> None:
-    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
-    nn.init.zeros_(net[0].weight)
-    assert not any(score.any() for score in synflow(net, (3,)).values())
+@pytest.mark.parametrize("size", [0.0, 1e-160, 1e160, math.inf, math.nan])
+def test_synflow_refuses_a_flow_that_no_weight_has_a_share_of(size: float) -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).double()
+    for layer in (net[0], net[2]):
+        nn.init.constant_(layer.weight, size)
+    with pytest.raises(ScoreError, match=r"the flow through it is (0|inf|nan|[0-9.]+e-319), of which"):
+        synflow(net, (3,))
     assert synflow(nn.Linear(1, 1), (1,))["weight"].item() == 1
 
 
-@pytest.mark.parametrize("norm", [nn.LayerNorm(4), nn.GroupNorm(2, 4)])
+@pytest.mark.parametrize(
+    "norm", [nn.LayerNorm([4, 2, 2]), nn.GroupNorm(2, 4), nn.InstanceNorm2d(4), nn.InstanceNorm2d(4, affine=True)]
+)
 def test_synflow_refuses_what_is_not_linear(norm: nn.Module) -> None:
-    net = nn.Sequential(nn.Linear(3, 4), norm, nn.Linear(4, 2))
-    with pytest.raises(ValueError, match="not linear"):
-        synflow(net, (3,))
+    # kernels as wide as their strides: of ones they make a map that is the same everywhere, and a norm zeros of that
+    net = nn.Sequential(nn.Conv2d(1, 4, 2, 2), norm, nn.ReLU(), nn.ConvTranspose2d(4, 1, 2, 2))
+    with pytest.raises(ScoreError, match="not linear"):
+        synflow(net, (1, 4, 4))
 
 
 @pytest.mark.parametrize("scorer", ["magnitude", "random", "snip", "grasp", "synflow", "ties"])

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -6,7 +8,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 from search_spaces.sparsity import density_after
-from workers.pruning import Mask, keep_top, magnitude, random, shuffle_layers
+from workers.pruning import Mask, drawn_of, keep_top, magnitude, random, shuffle_layers
+from workers.pruning.selector import Ranking
 
 
 def scores(*sizes: int, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -31,10 +34,42 @@ def test_the_best_are_kept() -> None:
     assert kept["b"].tolist() == [[False], [True]]
 
 
-def test_ties_keep_the_lowest_index_in_parameter_order() -> None:
-    kept = keep_top({"a": torch.ones(3), "b": torch.ones(3)}, 4 / 6)
-    assert kept["a"].tolist() == [True, True, True]
-    assert kept["b"].tolist() == [True, False, False]
+def test_a_seeded_draw_decides_among_equal_scores_wherever_they_are() -> None:
+    equal = {"a": torch.ones(1000), "b": torch.ones(3000)}
+    kept = keep_top(equal, 0.25, seed=3)
+    assert kept.kept == 1000
+    assert 200 < kept.counts["a"] < 300  # 250 on average, with a standard deviation of 12; by index it was 1000
+    assert keep_top(equal, 0.25, seed=3) == kept
+    overlap = kept.jaccard(keep_top(equal, 0.25, seed=4))
+    assert overlap == pytest.approx(0.25 / 1.75, abs=0.03)  # that of two independent draws
+
+
+def test_only_what_ties_at_the_edge_is_drawn() -> None:
+    values = torch.tensor([5.0, 4, 4, 4, 4, 3, 3, 0, 0, 0])
+    for seed, count in itertools.product(range(5), range(11)):
+        kept = keep_top({"w": values}, count / 10, seed=seed)
+        best, rest = values[kept["w"]], values[~kept["w"]]
+        assert sorted([*best.tolist(), *rest.tolist()], reverse=True) == values.tolist()
+        assert not len(best) or not len(rest) or best.min() >= rest.max()
+        drawn = {2: 1, 3: 2, 4: 3, 6: 1, 8: 1, 9: 2}.get(count, 0)
+        assert drawn_of({"w": values}, kept).kept == drawn
+
+
+@pytest.mark.parametrize(("ranking", "drawn"), [("global", 0), ("per_component", 2), ("layerwise", 2)])
+def test_what_was_drawn_is_told_of_what_is_ranked_together(ranking: Ranking, drawn: int) -> None:
+    values = {"e.a": torch.tensor([2.0, 1, 1, 0]), "e.b": torch.tensor([9.0, 8, 1, 0]), "d.a": torch.tensor([2.0, 2])}
+    kept = keep_top(values, 0.5, ranking=ranking)
+    found = drawn_of(values, kept, ranking=ranking)
+    assert found & kept == found
+    assert found.kept == drawn
+
+
+def test_what_was_left_out_before_ties_with_nothing() -> None:
+    values, within = {"w": torch.tensor([1.0, 1, 1, 0])}, Mask({"w": torch.tensor([True, False, True, True])})
+    kept = keep_top(values, 0.5, within)
+    assert kept["w"].tolist() == [True, False, True, False]
+    assert not drawn_of(values, kept, within).kept
+    assert drawn_of(values, kept).kept == 2
 
 
 def test_only_what_is_left_can_be_kept() -> None:
