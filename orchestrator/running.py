@@ -18,6 +18,7 @@ from orchestrator.terminal import out, say
 from orchestrator.work import Work
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
+from workers.presence import BEAT
 from workers.reports import Report
 from workers.store import Store
 
@@ -34,12 +35,18 @@ class Ran:
 
 
 def run_missing(
-    plan: Plan, sweep: Sweep, missing: Sequence[Trial], store: Store, executor: Executor, limits: Limits
+    plan: Plan,
+    sweep: Sweep,
+    missing: Sequence[Trial],
+    store: Store,
+    executor: Executor,
+    limits: Limits,
+    beat: float = BEAT,
 ) -> Ran:
-    """Run those trials of `plan` that are `missing`.
+    """Run those trials of `plan` that are `missing`, with a sign of life every `beat` seconds.
 
     Raises:
-        DriverError: if the sweep is being run by another process.
+        DriverError: if the sweep is being run by another process, or another took over while this one was stopped.
     """
     work = Work(plan, {trial.id for trial in missing}, take_inventory(plan, store))
     ordered = [planned.trial for planned in work.trials]
@@ -48,7 +55,7 @@ def run_missing(
     measured = {trial.id: trial for trial in (*ordered, *makers.values())}
     profiles = executor.profiles(list(measured.values()), store)
     seconds = {line: profiles[maker.id].epoch_seconds for line, maker in makers.items()}
-    with sweeps.only_driver(sweep, store):
+    with sweeps.only_driver(sweep, store, beat) as sign:
         sweeps.record(sweep, store)
         sweeps.clear_rows(ordered, store)
         with _asked_to_stop() as asked, SweepProgress(out, work, seconds) as progress:
@@ -57,7 +64,13 @@ def run_missing(
                 budget.listen(report)
                 progress.listen(report)
 
-            executor.run(work, store, listen, lambda: asked() or budget.spent() is not None)
+            executor.run(work, store, listen, lambda: asked() or budget.spent() is not None or sign.lost())
+            if sign.lost() and not progress.all_ended:
+                other = sweeps.driver_of(sweep, store, beat)
+                raise sweeps.DriverError(
+                    f"sweep {sweep.name!r} was taken over by {other} while this process was stopped or out of reach of "
+                    f"store {store.uri}; nothing is lost, and it goes on there"
+                )
             stopped = None if progress.all_ended else INTERRUPTED if asked() else budget.spent()
     return Ran(progress.trained, work.seconds_alone(seconds) - work.seconds_shared(seconds), stopped)
 

@@ -22,7 +22,7 @@ from workers import names
 from workers.data import DataError
 from workers.failures import KINDS, Failures
 from workers.objects import Objects
-from workers.presence import alive, present, running, sign
+from workers.presence import BEAT, Sign, alive, running
 from workers.rows import fingerprints, row_name
 from workers.stages import Stage
 from workers.store import Store
@@ -41,24 +41,29 @@ def record(sweep: Sweep, store: Store) -> None:
 
 
 @contextmanager
-def only_driver(sweep: Sweep, store: Store) -> Iterator[None]:
+def only_driver(sweep: Sweep, store: Store, beat: float = BEAT) -> Iterator[Sign]:
     """Be the one process that runs this sweep, by name, in this store until the block is left.
+
+    Its sign of life, renewed every `beat` seconds, may still be lost to another process, if this one is stopped.
 
     Raises:
         DriverError: if another process is.
     """
-    name = names.driver(sweep.name)
-    if alive(store, name) is None:
-        store.delete(name)
-    if not store.put_if_absent(name, sign()):
-        other = alive(store, name)
-        who = f"process {other['pid']} on {other['host']}" if other else "another process"
+    sign = Sign(store, names.driver(sweep.name), beat)
+    if not sign.take():
         raise DriverError(
-            f"sweep {sweep.name!r} is already being run in store {store.uri} by {who}; wait for it, or stop it "
-            f"(Ctrl-C there), then run it again: nothing is lost, and changes to its file count from then on"
+            f"sweep {sweep.name!r} is already being run in store {store.uri} by {driver_of(sweep, store, beat)}; wait "
+            f"for it, or stop it (Ctrl-C there), then run it again: nothing is lost, and changes to its file count "
+            f"from then on"
         )
-    with present(store, name):
-        yield
+    with sign:
+        yield sign
+
+
+def driver_of(sweep: Sweep, store: Store, beat: float = BEAT) -> str:
+    """Who runs a sweep in a store, in words."""
+    other = alive(store, names.driver(sweep.name), beat)
+    return f"process {other['pid']} on {other['host']}" if other else "another process"
 
 
 def recorded(store: Store) -> list[Sweep]:

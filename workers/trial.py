@@ -17,7 +17,7 @@ from workers.laboratory import Recorder
 from workers.leaving import Interrupted, OutOfMemory
 from workers.objects import Objects
 from workers.points import Wanted
-from workers.presence import present
+from workers.presence import Sign
 from workers.program import run_program
 from workers.reports import Listener, TrialEnded, TrialStarted
 from workers.rows import write_rows, write_unsuccessful
@@ -48,7 +48,7 @@ def run_trial(
     (trial,) = choices.settle([trial])
     choices.record()
     listen(TrialStarted(trial.id))
-    with present(store, names.running(trial.id)):
+    with Sign(store, names.running(trial.id)):
         ended = _run(trial, store, wanted, listen, stop, load, look)
     listen(ended)
     return ended.status
