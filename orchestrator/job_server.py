@@ -120,13 +120,13 @@ class JobServer:
                 f"--address {self._address}: this cluster wants its token, or another one: set RAY_AUTH_MODE=token and "
                 f"have the token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
             ) from error
-        except (RuntimeError, OSError) as error:  # what Ray's client raises, and what requests does
+        except (RuntimeError, OSError, ValueError) as error:  # what Ray's client raises, and what requests does
             raise SubmitError(f"--address {self._address}: the job server failed: {gist(str(error))}") from error
 
 
 def _check_reachable(address: str) -> None:
     """Raise SubmitError if nothing speaks HTTP at `address`; Ray's client would wait for ever."""
-    if urlparse(address).scheme not in ("http", "https") or not urlparse(address).netloc:
+    if not _is_url(address):
         raise SubmitError(f"--address {address}: is no address of a job server, such as http://127.0.0.1:8265")
     try:
         urllib.request.urlopen(f"{address.rstrip('/')}/api/version", timeout=10).close()
@@ -135,6 +135,14 @@ def _check_reachable(address: str) -> None:
     except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
         reason = getattr(error, "reason", error)
         raise SubmitError(f"--address {address}: no job server can be reached there: {gist(str(reason))}") from error
+
+
+def _is_url(address: str) -> bool:
+    try:
+        parts = urlparse(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half an IPv6 address, or a port that is no number
+        return False
 
 
 def _environment(folder: str) -> dict[str, Any]:

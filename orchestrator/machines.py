@@ -37,14 +37,24 @@ def connected(address: str | None) -> Iterator[None]:
         _check_reachable(address)
     try:
         ray.init(address=address or "local", include_dashboard=None if address else False, **_QUIET)
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
         problem = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         place = f"--address {address}: cannot join a Ray cluster there" if address else "cannot start Ray here"
-        raise ClusterError(f"{place}: {problem}") from error
+        hint = f" ({_folder_used()})" if isinstance(error, OSError) else ""
+        raise ClusterError(f"{place}: {problem}{hint}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _folder_used() -> str:
+    """What Ray keeps its sockets and logs in, and by which variables."""
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    return (
+        f"it needs a folder with room, and with a short path, as of sockets; that is {folder} by TMPDIR or RAY_TMPDIR; "
+        f"--local runs without Ray"
+    )
 
 
 def _check_reachable(address: str) -> None:
@@ -56,7 +66,7 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(f"--address {address}: is neither auto nor HOST:PORT of a cluster's head, such as head:6379")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:  # a name that is none is a ValueError
         raise ClusterError(f"--address {address}: no Ray cluster can be reached there: {error}") from error
 
 

@@ -23,6 +23,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 
 from orchestrator import results, submit
 from orchestrator.budget import Limits
+from orchestrator.job_server import JobServer, SubmitError
 from orchestrator.submit import entrypoint, job_name, pack
 from search_spaces import SweepError
 from search_spaces.errors import TombolaError
@@ -192,11 +193,20 @@ def test_a_job_is_named_after_its_sweep_and_store() -> None:
     assert len({job_name("toy", "/mnt/store"), job_name("toy", "/mnt/other"), job_name("other", "/mnt/store")}) == 3
 
 
+ODD = ["http://[::1", "http://head:99999", "http://a..b:1", "http://my head:1", "http:///", f"http://{'x' * 300}:1"]
+
+
+@pytest.mark.parametrize("address", [*ODD, "http://\ud800:1"])
+def test_an_odd_address_is_refused_in_one_sentence(address: str) -> None:
+    with pytest.raises(SubmitError, match=r"^--address http://[^\n]*(is no address|no job server)[^\n]*$"):
+        JobServer(address)
+
+
 @pytest.mark.parametrize(
     ("address", "store", "message"),
     [
         ("http://127.0.0.1:1", "/tmp/store", "--address http://127.0.0.1:1: no job server can be reached there: "),
-        ("http://head:x", "/tmp/store", "--address http://head:x: no job server can be reached there: "),
+        ("http://head:x", "/tmp/store", "--address http://head:x: is no address of a job server, such as http"),
         ("127.0.0.1:8265", "/tmp/store", "--address 127.0.0.1:8265: is no address of a job server, such as http"),
         ("ray://head:10001", "/tmp/store", "--address ray://head:10001: is no address of a job server, such as http"),
         ("http://127.0.0.1:1", "store", "--store store: is relative to a folder of this machine"),
