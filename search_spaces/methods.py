@@ -47,13 +47,16 @@ class Finder(Method):
     """A method that finds a mask.
 
     `rewind` is the epoch that tickets start from; left out, the sweep's. `scope` says what is pruned and ranked
-    together; left out, all components in one ranking. `searches` is whether it looks for it in the trial's own model.
+    together; left out, all components in one ranking. `optimizer` is that of training from the state that a ticket
+    starts from, in the rounds of a search too: `fresh`, or `rewound` to the moments of that state. `searches` is
+    whether it looks for the mask in the trial's own model.
     """
 
     searches: ClassVar[bool] = True
 
     rewind: int | None = Field(default=None, ge=0)
     scope: Scope | None = None
+    optimizer: Literal["fresh", "rewound"] = "fresh"
     _keep: Literal["worst"] | None = None
 
     @field_validator("scope", mode="after")

@@ -177,7 +177,8 @@ class _Account(_Course):
             "dense_step_flops": cost(lab.trial.model, lab.card.image, lab.trial.recipe.batch).step,
             "ticket_step_flops": own.step,
             "sparse_step_flops": own.sparse_step,
-            "start_key": f"{outcome.ticket.start.line.key}@{outcome.ticket.start.epoch}",
+            "start_key": _point(outcome.ticket.start),
+            "moments_key": _point(outcome.moments) if outcome.moments else None,
             "mask_key": outcome.ticket.mask,
             "final_key": outcome.final.key,
             "evaluation_key": outcome.evaluation,
@@ -267,6 +268,10 @@ class _Account(_Course):
         best = _found(self._lab.archive.evaluation(selection["evaluation"]))
         by = selection["by"]
         return {"best_epoch": selection["epoch"], "selected_by": by, "best_score": best["metrics"][by]}
+
+
+def _point(state: State) -> str:
+    return f"{state.line.key}@{state.epoch}"
 
 
 def _found(fact: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -18,7 +18,9 @@ from search_spaces.trial import Trial
 from workers import __version__, data
 from workers.architecture import Node, UndescribedError, architecture
 from workers.archive import Archive
+from workers.laboratory import Recorder
 from workers.models import Family, Image, build, materialise
+from workers.program import run_program
 from workers.pruning import Mask
 from workers.randomness import generator
 from workers.snapshot import restore, weights_only
@@ -44,8 +46,9 @@ def export_ticket(
     in either case, as training does before its first step.
 
     The metadata hold the trial's spec, the model of these weights, which is narrower than the trial's for a small dense
-    network, the shape of its images, its architecture if it can be described, the role of every tensor as JSON, and
-    the version of tombola; of a trained ticket also its metrics and its epoch.
+    network, the shape of its images, its architecture if it can be described, the role of every tensor as JSON, the
+    epoch of these weights, the optimizer that the ticket's training begins with, and the version of tombola; of a
+    trained ticket also its metrics.
 
     Raises:
         ExportError: if the state is gone and cannot be made again, or the file cannot be written.
@@ -64,13 +67,15 @@ def export_ticket(
         "model": canonical_json(model.model_dump()),
         "image": canonical_json(image),
         "roles": canonical_json({name: family.role(name) for name in weights}),
+        "epoch": epoch,
+        "optimizer": _optimizer(trial),
     }
     try:
         metadata["architecture"] = json.dumps(_architecture(family, tensors, image))  # None is an argument, too
     except UndescribedError as error:
         _log.warning("%s describes no architecture, so that only tombola can rebuild it: %s", path, error)
     if metrics is not None:
-        metadata |= {"metrics": canonical_json(dict(metrics)), "epoch": epoch}
+        metadata["metrics"] = canonical_json(dict(metrics))
     try:
         path.write_bytes(save({**tensors, **masks}, metadata=metadata))
     except OSError as error:
@@ -85,6 +90,12 @@ def _architecture(family: Family, tensors: Mapping[str, Tensor], image: Image) -
     shown = {"encode": torch.rand(2, *image, generator=noise), "decode": family.latents(2, noise)}
     bodies = {name: family.bodies[family.copies.get(name, name)] for name in family.networks}
     return architecture(family.networks, {name: shown[body] for name, body in bodies.items()})
+
+
+def _optimizer(trial: Trial) -> str:
+    """What training a trial's ticket begins with: a `fresh` optimizer, or moments that are `kept`."""
+    lab = Recorder(trial, data.card(trial.dataset), data.card_or_nominal)
+    return "fresh" if run_program(lab, trial).moments is None else "kept"
 
 
 def _weights(store: Store, trial: Trial, state: State) -> dict[str, Tensor]:

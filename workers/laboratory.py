@@ -100,16 +100,24 @@ class Laboratory(ABC):
         """The mask that keeps everything."""
         return DENSE
 
-    def train(self, state: State, mask: MaskKey, to: int, steps: Steps = AS_THE_RECIPE) -> State:
+    def train(
+        self,
+        state: State,
+        mask: MaskKey,
+        to: int,
+        steps: Steps = AS_THE_RECIPE,
+        moments: State | None = None,
+    ) -> State:
         """`state` trained under `mask` to the end of epoch `to`.
 
         Training on under the mask that a state was trained with continues its line, so that going there in one
-        step or in several is the same thing. Under another mask, or by other steps, a new line begins at `state`.
+        step or in several is the same thing. Under another mask, or by other steps, a new line begins at `state`,
+        with the optimizer moments of the state `moments`; left out, with a fresh optimizer.
         """
         assert to >= state.epoch, f"cannot train from epoch {state.epoch} back to {to}"
         if to == state.epoch and mask == state.line.mask:
             return state
-        line = self._line(state, mask, steps)
+        line = self._line(state, mask, steps, moments)
         self._do(Train(line, to))
         return State(line, to)
 
@@ -132,7 +140,7 @@ class Laboratory(ABC):
 
         If one does, it is the same however long one would have searched, so `last` makes no key.
         """
-        line = self._line(state, DENSE, steps)
+        line = self._line(state, DENSE, steps, moments=None)
         key = self._key(
             "emerge",
             line=line.key,
@@ -210,13 +218,15 @@ class Laboratory(ABC):
         self._do(Select(key, candidates, by, last))
         return key
 
-    def _line(self, state: State, mask: MaskKey, steps: Steps) -> Line:
+    def _line(self, state: State, mask: MaskKey, steps: Steps, moments: State | None) -> Line:
         """The line that training `state` under `mask` goes on along, or begins."""
         if state.line.origin is not None and (state.line.mask, state.line.steps) == (mask, steps):
             return state.line
-        departs = {"l1": steps.l1 or None, "lag": steps.lag or None}
+        own, moments = (each if each and each.epoch else None for each in (state, moments))  # at epoch 0 there are none
+        begins = None if moments == own else moments.key if moments else "fresh"
+        departs = {"l1": steps.l1 or None, "lag": steps.lag or None, "moments": begins}
         key = self._key("train", origin=state.key, mask=mask, step=self._step, **departs)
-        return Line(key, state, mask, steps, state.line.slim)
+        return Line(key, state, mask, steps, moments, state.line.slim)
 
     def _made_of(self, by: Criterion) -> dict[str, Any]:
         """A criterion as part of a key, with the images that it looks at; a scope in the one way to say it."""

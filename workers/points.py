@@ -58,7 +58,7 @@ def _points(stages: Iterable[Stage]) -> dict[str, dict[int, str]]:
     """The points that a set of stages needs.
 
     Weights alone are kept of the last point of a line, and of those that are only looked at, unless another line starts
-    there with its moments. All others are where later tickets may start, too.
+    there. All others are where later tickets may start, too.
     """
     wanted: defaultdict[str, set[int]] = defaultdict(set)
     origins, seen = set(), set()
@@ -67,6 +67,8 @@ def _points(stages: Iterable[Stage]) -> dict[str, dict[int, str]]:
             assert stage.line.origin is not None
             wanted[stage.line.key].add(stage.to)
             origins.add(stage.line.origin.key)
+            if stage.line.moments is not None:
+                origins.add(stage.line.moments.key)
         elif isinstance(stage, Graft):
             origins.add(stage.onto.key)
         elif isinstance(stage, Select):

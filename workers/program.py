@@ -24,6 +24,12 @@ class Outcome:
     evaluation: str
     selection: str | None
 
+    @property
+    def moments(self) -> State | None:
+        """The state whose optimizer moments the ticket's training begins with; None if its optimizer is a fresh one."""
+        start = self.ticket.start
+        return start if start.line == self.final.line else self.final.line.moments
+
 
 def run_program(lab: Laboratory, trial: Trial) -> Outcome:
     """Search for a ticket, train it to the last epoch, and measure it there and where it was best."""
@@ -31,7 +37,7 @@ def run_program(lab: Laboratory, trial: Trial) -> Outcome:
     ticket = search(lab, trial.method, density_of(trial.sparsity))
     stops = _stops(lab, ticket)
     reached = [epoch for epoch in stops if epoch > ticket.start.epoch or epoch == stops[-1]]
-    states = [lab.train(ticket.start, ticket.mask, to=epoch, steps=ticket.steps) for epoch in reached]
+    states = [lab.train(ticket.start, ticket.mask, epoch, ticket.steps, ticket.moments) for epoch in reached]
     selection = lab.select(states, stops) if trial.evaluation.selection else None
     return Outcome(ticket, states[-1], lab.evaluate(states[-1]), selection)
 

@@ -88,6 +88,11 @@ TRIALS = _schema(
     ("ticket_step_flops", REAL, "FLOPs of a training step of the ticket as it is executed: without removed channels"),
     ("sparse_step_flops", REAL, "FLOPs that a training step would take if only kept weights cost any"),
     ("start_key", TEXT, "key of the state that the ticket starts from: line@epoch"),
+    (
+        "moments_key",
+        TEXT,
+        "key of the state whose optimizer moments the ticket's training begins with; empty if its optimizer is fresh",
+    ),
     ("mask_key", TEXT, "key of the mask"),
     ("final_key", TEXT, "key of the trained ticket: line@epoch"),
     ("evaluation_key", TEXT, "key of what was measured; its pictures have the same key"),

@@ -56,3 +56,8 @@ def tensor_of(name: str) -> str:
 def weights_only(snapshot: Snapshot) -> dict[str, Tensor]:
     """The snapshot without moments."""
     return {name: tensor for name, tensor in snapshot.items() if not name.startswith(MOMENTS)}
+
+
+def moments_only(snapshot: Snapshot) -> dict[str, Tensor]:
+    """The moments in the snapshot."""
+    return {name: tensor for name, tensor in snapshot.items() if name.startswith(MOMENTS)}

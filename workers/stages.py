@@ -48,13 +48,15 @@ class Line:
     """A trajectory: all the states that training under one mask passes through from one origin.
 
     The line of an initialisation has no origin; its one point is epoch 0. So has that of a graft, whose one point is
-    `begins`. `slim` is what the network was narrowed to when it was initialised, if it was.
+    `begins`. `moments` is the state whose optimizer moments training begins with: the origin's own, those of another
+    state, or none. `slim` is what the network was narrowed to when it was initialised, if it was.
     """
 
     key: str
     origin: State | None = None
     mask: MaskKey = DENSE
     steps: Steps = AS_THE_RECIPE
+    moments: State | None = None
     slim: Slim | None = None
     begins: int = 0
 
@@ -91,7 +93,8 @@ class Ticket:
     """A start state and a mask: what a search finds.
 
     `found` is the state that the mask was found in, which the ticket may not start from. `end` is the epoch
-    that the ticket is trained to; left out, the trial's last. `steps` are those of its training.
+    that the ticket is trained to; left out, the trial's last. `steps` are those of its training, and `moments` is the
+    state whose optimizer moments that begins with; left out, its optimizer is a fresh one.
     """
 
     start: State
@@ -99,6 +102,7 @@ class Ticket:
     found: State
     end: int | None = None
     steps: Steps = AS_THE_RECIPE
+    moments: State | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,8 @@ class Train:
     def needs(self) -> tuple[str, ...]:
         assert self.line.origin is not None
         masks = () if self.line.mask == DENSE else (self.line.mask,)
-        return (self.line.origin.stage, *masks)
+        moments = () if self.line.moments in (None, self.line.origin) else (self.line.moments.stage,)
+        return (self.line.origin.stage, *masks, *moments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from workers import device
 from workers.archive import Point
 from workers.choosing import can_be_scored, choose_unseen
@@ -15,7 +17,7 @@ from workers.moving import graft
 from workers.points import CHECKPOINT, FULL, WEIGHTS, Segment, missing_segments
 from workers.reports import EpochTrained, StageCommitted
 from workers.scoping import CriterionError
-from workers.snapshot import capture
+from workers.snapshot import capture, moments_only, weights_only
 from workers.stages import DENSE, Emerge, Graft, Initial, Line, State, Train
 from workers.trainee import Trainee
 from workers.watch import Watch
@@ -155,10 +157,17 @@ class Trainer:
 
     def _beginning(self, line: Line, segment: Segment) -> Point | None:
         """The point that a segment goes on from."""
-        assert line.origin is not None
         if segment.begin == line.start:
-            return self._bench.point(line.origin, moments=True)
+            return Point(self._origin(line), None)
         return self._archive.point(State(line, segment.begin), moments=True)
+
+    def _origin(self, line: Line) -> dict[str, Tensor]:
+        """The state that a line begins at, with the moments that its optimizer begins with."""
+        assert line.origin is not None
+        weights = weights_only(self._bench.point(line.origin).tensors)
+        if line.moments is None:
+            return weights
+        return weights | moments_only(self._bench.point(line.moments, moments=True).tensors)
 
     def _commit_end(self, line: Line, segment: Segment, point: Point) -> None:
         """Commit the end of a segment. Where its moments are not kept and the line goes on, a checkpoint holds them."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from search_spaces.controls import Invert
-from search_spaces.methods import Control, Method
+from search_spaces.methods import Control, Finder, Method
 from search_spaces.sparsity import density_of
 from search_spaces.spec import maker
 from search_spaces.transfer import MaskOnly, Source, Transfer
@@ -65,12 +66,15 @@ def search(lab: Laboratory, method: Method, density: float) -> Ticket:
         return search(lab, method.of.inverted(), density)
     if isinstance(method, MaskOnly):
         return search(lab, method.finder, density)
-    if isinstance(method, Transfer):
-        return transfer(lab, method, _given(lab, method.source))
     if isinstance(method, Control):
         control = maker(controls, method.name, "workers.searches.controls")
         return control(lab, method, search(lab, method.of, density))
-    return maker(searches, method.name, "workers.searches.searches")(lab, method, density)
+    if isinstance(method, Transfer):
+        ticket = transfer(lab, method, _given(lab, method.source))
+    else:
+        ticket = maker(searches, method.name, "workers.searches.searches")(lab, method, density)
+    rewound = isinstance(method, Finder) and method.optimizer == "rewound"
+    return replace(ticket, moments=ticket.start) if rewound else ticket
 
 
 def _given(lab: Laboratory, source: Source) -> Given:

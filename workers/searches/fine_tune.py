@@ -9,13 +9,14 @@ from workers.stages import Steps, Ticket
 
 def fine_tune(lab: Laboratory, method: FineTune, ticket: Ticket) -> Ticket:
     """Train on for as many epochs as the ticket gets, at the learning rates that follow."""
-    return Ticket(ticket.found, ticket.mask, ticket.found, end=ticket.found.epoch + _epochs(lab, ticket))
+    end = ticket.found.epoch + _epochs(lab, ticket)
+    return Ticket(ticket.found, ticket.mask, ticket.found, end, moments=ticket.found)
 
 
 def lr_rewinding(lab: Laboratory, method: LRRewinding, ticket: Ticket) -> Ticket:
     """Train on for as many epochs as the ticket gets, at the learning rates that the ticket gets."""
     end, lag = ticket.found.epoch + _epochs(lab, ticket), ticket.found.epoch - ticket.start.epoch
-    return Ticket(ticket.found, ticket.mask, ticket.found, end, Steps(lag=lag))
+    return Ticket(ticket.found, ticket.mask, ticket.found, end, Steps(lag=lag), ticket.found)
 
 
 def _epochs(lab: Laboratory, ticket: Ticket) -> int:

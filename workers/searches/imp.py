@@ -13,7 +13,8 @@ def imp(lab: Laboratory, method: IMP, target: float) -> Ticket:
     assert method.rewind is not None
     mask = lab.dense()
     trained = start = lab.train(lab.initial(), mask, to=method.rewind)
+    moments = start if method.optimizer == "rewound" else None
     for density in geometric(target, method.rate):
-        trained = lab.train(start, mask, to=lab.epochs)
+        trained = lab.train(start, mask, to=lab.epochs, moments=moments)
         mask = lab.prune(trained, mask, by=method.criterion, density=density)
     return Ticket(start, mask, found=trained)

@@ -8,5 +8,5 @@ from workers.stages import Ticket
 
 
 def reinit(lab: Laboratory, method: Control, ticket: Ticket) -> Ticket:
-    """Keep the mask; start from an independent initialisation, at epoch 0."""
-    return Ticket(lab.initial(draw="reinit"), ticket.mask, found=ticket.found)
+    """Keep the mask, and the moments if there are some; start from an independent initialisation, at epoch 0."""
+    return Ticket(lab.initial(draw="reinit"), ticket.mask, found=ticket.found, moments=ticket.moments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from search_spaces.transfer import Transfer, WeightsOnly
 from workers.laboratory import Laboratory
@@ -34,4 +34,4 @@ def transfer(lab: Laboratory, method: Transfer, given: Given) -> Ticket:
 
 def weights_only(lab: Laboratory, method: WeightsOnly, ticket: Ticket) -> Ticket:
     """Keep the start state; nothing is masked."""
-    return Ticket(ticket.start, DENSE, ticket.found)
+    return replace(ticket, mask=DENSE)
