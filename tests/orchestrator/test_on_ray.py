@@ -145,8 +145,9 @@ def test_no_more_trials_run_at_once_than_asked_for(cluster: Cluster, tmp_path: P
     while process.poll() is None:
         at_once.append(len(running(open_store(str(store)))))
         time.sleep(0.1)
+    out, _ = process.communicate()
     cluster.remove_node(larger)
-    assert process.returncode == 0
+    assert process.returncode == 0, out
     assert max(at_once) == 1
     assert list(results.trials(str(store))["status"]) == ["done"] * 3
 
