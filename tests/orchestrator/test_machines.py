@@ -15,7 +15,7 @@ def test_a_folder_that_ray_cannot_use_is_named(
     (tmp_path / "file").touch()
     monkeypatch.delenv("RAY_TMPDIR", raising=False)
     monkeypatch.setenv(variable, str(tmp_path / folder))
-    with pytest.raises(ClusterError, match="cannot start Ray here: .*TMPDIR") as caught, connected(None):
+    with pytest.raises(ClusterError, match=r"cannot start Ray here: .*TMPDIR") as caught, connected(None):
         pass
     assert "\n" not in str(caught.value)
     assert str(tmp_path / folder) in str(caught.value)
