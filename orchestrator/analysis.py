@@ -21,7 +21,8 @@ from search_spaces.plugins import import_plugins
 _TRANSFER = "transfer"
 _TELLING_APART = ("model", "dataset", "method", "of", "sparsity", "seed_init", "seed_order", "epochs", "rewind")
 _FOLLOWING = {"seed_init": ("seed_order",), "method": ("of", "rewind")}
-"""What differs, too, wherever a column does."""
+"""What differs, too, wherever a column does; and so do the options of a model, data set or method."""
+_OPTIONS = ("model.", "dataset.", "method.", "recipe.", "source.")
 _Layers = dict[str, npt.NDArray[np.bool_]]
 
 
@@ -58,10 +59,10 @@ def overlap(masks: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 def density(masks: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """The fraction of weights that is kept, by role, in the order in which a network has them.
 
-    Mean and standard deviation are over `seeds` trials: all that model, method, finder `of`, sparsity and role do not
-    tell apart. The standard deviation of one is NaN.
+    Mean and standard deviation are over `seeds` trials: all that variant, model, method, finder `of`, sparsity and role
+    do not tell apart. The standard deviation of one is NaN.
     """
-    told_apart = ["model", "method", "of", "sparsity"]
+    told_apart = ["variant", "model", "method", "of", "sparsity"]
     known = trials[["trial_id", *told_apart]].drop_duplicates("trial_id")
     rows = masks.assign(density=masks["kept"] / masks["weights"]).merge(known, on="trial_id")
     # The sort is stable and groups stay as they come, so that roles keep the order of the masks.
@@ -76,9 +77,9 @@ def agreement(masks: pd.DataFrame, trials: pd.DataFrame, across: str) -> pd.Data
     `first`), with the means over `pairs` of trials of what `overlap` says of all their roles.
 
     The trials of a pair are done, have masks that leave something out and a role in common, and are equal in model,
-    data set, method, finder `of`, sparsity, seeds, epochs and rewind epoch. Across `seed_init` their `seed_order` may
-    differ as well. Where more may differ, make it equal beforehand, as in `trials.assign(rewind=0)`; options that have
-    no column of their own are not looked at, so where there are several, choose among the trials beforehand.
+    data set, method, finder `of`, sparsity, seeds, epochs, rewind epoch and all options. Across `seed_init` their
+    `seed_order` may differ as well; across models, data sets and methods, their options. Where more may differ, make it
+    equal beforehand, as in `trials.assign(rewind=0)`.
 
     Raises:
         AnalysisError: if there is no such column, or two trials of a pair have a role in different shapes.
@@ -105,8 +106,9 @@ def transfer_matrix(trials: pd.DataFrame, metric: str, *, method: str = _TRANSFE
     set of an imported ticket is unknown, and called "imported". `method` is `transfer` or a control of it.
 
     Raises:
-        AnalysisError: if there is no such column, none of those trials that are done has a value there, or a source's
-            model is not known here, as where its plugin is missing.
+        AnalysisError: if there is no such column, none of those trials that are done has a value there, a source's
+            model is not known here, as where its plugin is missing, or trials of one place have several variants, which
+            have no common mean.
     """
     if metric not in trials:
         raise AnalysisError(f"there is no column {metric!r} in the table of trials")
@@ -117,11 +119,15 @@ def transfer_matrix(trials: pd.DataFrame, metric: str, *, method: str = _TRANSFE
             f"no trial of method {method!r} that transfers a ticket and is done has a value of {metric!r}"
         )
     source_model, source_dataset = zip(*map(_source, rows["spec"]), strict=True)
-    return (
-        rows.rename(columns={"model": "target_model", "dataset": "target_dataset"})
-        .assign(source_model=source_model, source_dataset=source_dataset)
-        .pivot_table(metric, ["source_model", "source_dataset", "sparsity"], ["target_model", "target_dataset"])
+    placed = rows.rename(columns={"model": "target_model", "dataset": "target_dataset"}).assign(
+        source_model=source_model, source_dataset=source_dataset
     )
+    sources, targets = ["source_model", "source_dataset", "sparsity"], ["target_model", "target_dataset"]
+    for _, alike in placed.groupby([*sources, *targets])["variant"]:
+        if alike.nunique() > 1:
+            several = " and ".join(repr(variant) for variant in alike.unique()[:2])
+            raise AnalysisError(f"there are several variants of one transfer, {several}: choose among the trials first")
+    return placed.pivot_table(metric, sources, targets)
 
 
 class _Counts(NamedTuple):
@@ -200,7 +206,12 @@ def _pruned(masks: pd.DataFrame) -> pd.Index:
 
 def _pairs(trials: pd.DataFrame, across: str) -> pd.DataFrame:
     """The trials `one` and `other` that differ in `across` alone, with its values `first` and `second`."""
-    equal = [column for column in _TELLING_APART if column not in {across, *_FOLLOWING.get(across, ())}]
+    options = [
+        column
+        for column in map(str, trials.columns)
+        if column.startswith(_OPTIONS) and not column.startswith(f"{across}.")
+    ]
+    equal = [each for each in (*_TELLING_APART, *options) if each not in {across, *_FOLLOWING.get(across, ())}]
     ones = trials[equal].assign(one=trials["trial_id"], first=trials[across], sparsity=trials["sparsity"])
     others = trials[equal].assign(other=trials["trial_id"], second=trials[across])
     pairs = ones.merge(others, on=equal)

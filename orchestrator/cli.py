@@ -37,11 +37,11 @@ from orchestrator.options import (
 )
 from orchestrator.price import TFLOPS
 from orchestrator.progress import label
-from orchestrator.results import ResultsError, rows_of, rows_of_id
+from orchestrator.results import ResultsError, rows_of, rows_of_id, variants_of
 from orchestrator.results import mask as read_mask
 from orchestrator.session import Again, Session, summary
-from orchestrator.tables import plan_table, trials_table
-from orchestrator.terminal import say, show_warnings, wide
+from orchestrator.tables import plan_table, seeds, trials_table
+from orchestrator.terminal import out, say, show_warnings, wide
 from search_spaces.errors import TombolaError
 from search_spaces.trial import stored_trial
 from workers import __version__, data
@@ -170,13 +170,15 @@ def status(sweep_file: SweepFile, store: StoreURI = DEFAULT_STORE) -> None:
     stands = sweeps.standing(asked.trials, place)
     ended = stands.rows.set_index("trial_id")
     alive = running(place)
-    table = Table("trial_id", "status", "trial", "error", box=None, header_style="bold")
+    labels = variants_of(asked.trials)
+    table = Table("trial_id", "status", "variant", "sparsity", "seed", "error", box=None, header_style="bold")
     for trial in asked.trials:
         if trial.id in ended.index:
             state, error = str(ended.loc[trial.id, "status"]), str(ended.loc[trial.id, "error"])
         else:
             state, error = "running" if trial.id in alive else "missing", ""
-        table.add_row(trial.id, state, label(trial), error)
+        seed = seeds(trial.seed.init, trial.seed.order)
+        table.add_row(trial.id, state, labels[trial.id], f"{trial.sparsity:.4g}", seed, error)
     wide.print(table)
     say(summary(asked.sweep, stands))
 
@@ -190,7 +192,7 @@ def results(
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print all columns as CSV.")] = False,
 ) -> None:
-    """Print the trials table of a sweep."""
+    """Print the trials of a sweep: what each is, how it ended and how good it is; `--csv` has all columns."""
     place = existing_store(store)
     rows = rows_of(place, ask(sweep_file, place).trials)
     if where is not None:
@@ -198,7 +200,7 @@ def results(
     if csv:
         print(rows.to_csv(index=False), end="")
     else:
-        wide.print(trials_table(rows))
+        out.print(trials_table(rows, out.width))
 
 
 @app.command()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pyarrow as pa
 
+from orchestrator.variants import variants
 from search_spaces.errors import TombolaError
+from search_spaces.options import options
 from search_spaces.trial import Trial
 from workers import names
+from workers.objects import Objects
 from workers.parquet import UnreadableError, unpacked
 from workers.rows import SCHEMAS, row_name
-from workers.store import Store, open_store
+from workers.store import Store, existing_store
 
 if TYPE_CHECKING:
     from workers.pruning import Mask
@@ -27,27 +32,44 @@ class ResultsError(TombolaError):
     """Results that are not there; the message says what is."""
 
 
-def trials(uri: str) -> pd.DataFrame:
-    """One row for each trial in the store at `uri`, and each way it was evaluated."""
-    return _all(uri, names.TRIALS)
+def trials(uri: str | Path, sweep: str | None = None) -> pd.DataFrame:
+    """One row for each trial in the store at `uri`, and each way it was evaluated; or those of one sweep, by its name.
+
+    Beside the columns that are stored there are `variant`, which tells the trials of this table apart but for sparsity
+    and seed, `sweep`, the names of the sweeps that have the trial, and the options of plugins.
+
+    Raises:
+        StoreError: if there is no such store.
+        ResultsError: if no such sweep was run there.
+    """
+    store = existing_store(str(uri))
+    rows = all_trials(store)
+    if sweep is None:
+        return rows
+    members = {trial for trial, sweeps in memberships(store).items() if sweep in sweeps}
+    if not members:
+        known = ", ".join(sorted({name for sweeps in memberships(store).values() for name in sweeps})) or "none"
+        raise ResultsError(f"no sweep {sweep!r} was run in store {store.uri}; those that were: {known}")
+    chosen = rows[rows["trial_id"].isin(members)].reset_index(drop=True)
+    return chosen.assign(variant=variants([json.loads(spec) for spec in chosen["spec"]]))
 
 
-def scores(uri: str) -> pd.DataFrame:
+def scores(uri: str | Path) -> pd.DataFrame:
     """One row for each trial, measured epoch and metric."""
-    return _all(uri, names.SCORES)
+    return _all(existing_store(str(uri)), names.SCORES)
 
 
-def history(uri: str) -> pd.DataFrame:
+def history(uri: str | Path) -> pd.DataFrame:
     """One row for each trial, epoch and logged quantity."""
-    return _all(uri, names.HISTORY)
+    return _all(existing_store(str(uri)), names.HISTORY)
 
 
-def masks(uri: str) -> pd.DataFrame:
+def masks(uri: str | Path) -> pd.DataFrame:
     """One row for each trial and prunable tensor."""
-    return _all(uri, names.MASKS)
+    return _all(existing_store(str(uri)), names.MASKS)
 
 
-def mask(uri: str, trial_id: str) -> Mask:
+def mask(uri: str | Path, trial_id: str) -> Mask:
     """The mask of a trial.
 
     Raises:
@@ -56,20 +78,20 @@ def mask(uri: str, trial_id: str) -> Mask:
     # Imported here because a mask is made of torch tensors, which nothing else in this module needs.
     from workers.pruning import Mask
 
-    store = open_store(uri)
+    store = existing_store(str(uri))
     table = read(store, names.MASKS, [names.rows(names.MASKS, trial_id, "")])
     if table.empty:
         raise ResultsError(f"store {store.uri} has no mask of a trial {trial_id!r}; `tombola results` lists its trials")
     return Mask({name: kept for packed in table["mask"] for name, kept in Mask.unpack(packed).items()})
 
 
-def picture(uri: str, evaluation_key: str, kind: str) -> bytes:
+def picture(uri: str | Path, evaluation_key: str, kind: str) -> bytes:
     """A PNG that an evaluation made, of `samples` or of `reconstructions`.
 
     Raises:
         ResultsError: if it made none of that kind.
     """
-    store = open_store(uri)
+    store = existing_store(str(uri))
     png = store.get(names.picture(evaluation_key, kind))
     if png is None:
         raise ResultsError(f"store {store.uri} has no picture of {kind} of evaluation {evaluation_key!r}")
@@ -77,8 +99,31 @@ def picture(uri: str, evaluation_key: str, kind: str) -> bytes:
 
 
 def rows_of(store: Store, wanted: Iterable[Trial]) -> pd.DataFrame:
-    """The rows of the given trials, as their own evaluation measured them, in their order."""
-    return read(store, names.TRIALS, [row_name(names.TRIALS, trial) for trial in wanted])
+    """The rows of the given trials, as their own evaluation measured them, in their order; variants are among them."""
+    wanted = list(wanted)
+    rows = _described(store, read(store, names.TRIALS, [row_name(names.TRIALS, trial) for trial in wanted]))
+    return rows.assign(variant=rows["trial_id"].map(variants_of(wanted)))
+
+
+def variants_of(trials: Sequence[Trial]) -> dict[str, str]:
+    """The variants of some trials, by their ids."""
+    labels = variants([json.loads(trial.spec_json) for trial in trials])
+    return {trial.id: label for trial, label in zip(trials, labels, strict=True)}
+
+
+def all_trials(store: Store) -> pd.DataFrame:
+    """The rows of all trials in a store."""
+    return _described(store, _all(store, names.TRIALS))
+
+
+def memberships(store: Store) -> dict[str, list[str]]:
+    """By trial the names of the sweeps that have it, of those that were run in a store."""
+    rosters = [Objects(store).read_fact(name) for name in sorted(store.list(names.ROSTERS))]
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for roster in (each for each in rosters if each is not None):
+        for trial_id in roster["trials"]:
+            found[trial_id].add(roster["sweep"])
+    return {trial_id: sorted(sweeps) for trial_id, sweeps in found.items()}
 
 
 def rows_of_id(store: Store, trial_id: str) -> pd.DataFrame:
@@ -131,6 +176,21 @@ def _tell(store: Store, those: Sequence[str], why: str) -> None:
     _log.warning("%s in store %s is left out%s: %s", those[0], store.uri, others, why)
 
 
-def _all(uri: str, dataset: str) -> pd.DataFrame:
-    store = open_store(uri)
+def _described(store: Store, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with their options, a plugin's and those of older versions too, their variants and sweeps."""
+    specs = [json.loads(spec) for spec in rows["spec"]]
+    given = pd.DataFrame([options(spec) for spec in specs], index=rows.index)
+    sweeps = memberships(store)
+    rows = pd.concat([rows.drop(columns=given.columns, errors="ignore"), given], axis=1)
+    described = {"variant": variants(specs), "sweep": [", ".join(sweeps.get(each, ())) for each in rows["trial_id"]]}
+    return rows[_in_order(rows.columns)].assign(**described)
+
+
+def _in_order(columns: Iterable[str]) -> list[str]:
+    """Columns as the schema has them, and then others."""
+    there = set(columns)
+    return [*(n for n in SCHEMAS[names.TRIALS].names if n in there), *sorted(there - set(SCHEMAS[names.TRIALS].names))]
+
+
+def _all(store: Store, dataset: str) -> pd.DataFrame:
     return read(store, dataset, files(store, dataset))

@@ -57,6 +57,7 @@ def run_missing(
     seconds = {line: profiles[maker.id].epoch_seconds for line, maker in makers.items()}
     with sweeps.only_driver(sweep, store, beat) as sign:
         sweeps.record(sweep, store)
+        sweeps.enroll(sweep, (planned.trial for planned in plan.trials), store)
         sweeps.clear_rows(ordered, store)
         with _asked_to_stop() as asked, SweepProgress(out, work, seconds) as progress:
 

@@ -18,7 +18,7 @@ from orchestrator.progress import duration
 from orchestrator.running import INTERRUPTED, Ran, run_missing
 from orchestrator.sources import remember
 from orchestrator.tables import trials_table
-from orchestrator.terminal import say, wide
+from orchestrator.terminal import out, say
 from search_spaces import SweepError
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
@@ -65,7 +65,9 @@ class Session:
                 ran = run_missing(plan, self.asked.sweep, missing, self.store, place, self.limits)
             error = place.error if isinstance(place, InProcess) else None
             stands = self._standing()
-        wide.print(trials_table(stands.rows))
+        else:
+            sweeps.enroll(self.asked.sweep, self.asked.trials, self.store)
+        out.print(trials_table(stands.rows, out.width))
         say(f"{summary(self.asked.sweep, stands)}, in {duration(time.monotonic() - began)}")
         say(_shared(plan, ran))
         say(f'In Python: from orchestrator import results; results.trials("{self.store.uri}")')

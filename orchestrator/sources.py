@@ -83,7 +83,7 @@ class _Known:
 
     def _learn(self) -> None:
         self.read = True
-        rows = results.trials(self.store.uri)
+        rows = results.all_trials(self.store)
         for row in rows.to_dict("records"):
             self.rows[row["trial_id"]] = row["spec"]
             if row["status"] != "done":
@@ -122,7 +122,7 @@ def _found(query: str, sweep: Sweep, store: Store) -> list[str]:
     remembered: list[str] | None = Objects(store).read_fact(_name(query, sweep))
     if remembered is not None:
         return remembered
-    rows = matching(results.trials(store.uri), query, "source.query")
+    rows = matching(results.all_trials(store), query, "source.query")
     found = sorted(set(rows["trial_id"][(rows["status"] == "done") & (rows["kept"] < rows["prunable"])]))
     if not found:
         raise SourceError(f"source.query: no finished trial in store {store.uri} matches {query!r}")

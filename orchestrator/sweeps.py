@@ -40,6 +40,16 @@ def record(sweep: Sweep, store: Store) -> None:
     Objects(store).commit_fact(names.sweep(digest(facts)), facts)
 
 
+def enroll(sweep: Sweep, trials: Iterable[Trial], store: Store) -> None:
+    """Enter in the store which trials a sweep has, so that rows can say of which sweeps they are.
+
+    Raises:
+        StoreError: if the store cannot be written.
+    """
+    roster = {"sweep": sweep.name, "trials": [trial.id for trial in trials]}
+    Objects(store).commit_fact(names.roster(digest(roster)), roster)
+
+
 @contextmanager
 def only_driver(sweep: Sweep, store: Store, beat: float = BEAT) -> Iterator[Sign]:
     """Be the one process that runs this sweep, by name, in this store until the block is left.

@@ -10,38 +10,46 @@ from rich.table import Table
 from orchestrator.estimate import Estimate
 from orchestrator.progress import duration
 
-SHOWN = (
-    "trial_id",
-    "model",
-    "method",
-    "of",
-    "sparsity",
-    "seed_init",
-    "status",
-    "reconstruction_mse",
-    "elbo",
-    "fid",
-    "frechet_distance",
-    "discriminator_loss",
-    "best_epoch",
-    "search_epochs",
-    "ticket_epochs",
-)
-"""The columns of the trials table that fit a terminal; `--csv` has all."""
+_METRICS = ("reconstruction_mse", "elbo", "fid", "frechet_distance", "discriminator_loss")
+"""The metrics that a terminal shows; `--csv` has all columns."""
+_FOLDED = ("variant", "seed", "measured")
 
 
-def trials_table(rows: pd.DataFrame) -> Table:
-    """The trials table with the columns that hold anything, one line for each trial."""
-    several = [name for name in ("dataset", "seed_order") if _tells_apart(rows, name)]
-    columns = [name for name in (*SHOWN, *several) if rows[name].notna().any()]
-    table = Table(*columns, box=None, header_style="bold")
-    for row in rows[columns].itertuples(index=False):
-        table.add_row(*(_shown(value) for value in row))
+def trials_table(rows: pd.DataFrame, width: int) -> Table:
+    """The trials in few columns, in so many characters: what each is, how it ended, and how good it is.
+
+    Where there is no room for the metrics of all models, each trial has the first of its own.
+    """
+    cells = {name: [_shown(value) for value in rows[name]] for name in ("trial_id", "variant", "sparsity")}
+    cells["seed"] = [seeds(*pair) for pair in zip(rows["seed_init"], rows["seed_order"], strict=True)]
+    cells["status"] = list(rows["status"])
+    measured = {name: [_shown(value) for value in rows[name]] for name in _METRICS if rows[name].notna().any()}
+    if sum(_least(name, values) for name, values in (cells | measured).items()) > width:
+        own = (
+            [f"{name.replace('_', ' ')} {value}" for name, value in zip(measured, each, strict=True) if value]
+            for each in zip(*measured.values(), strict=True)
+        )
+        measured = {"measured": [next(iter(each), "") for each in own]}
+    table = Table(box=None, header_style="bold")
+    for name in (cells := cells | measured):
+        table.add_column(_header(name), overflow="fold", no_wrap=name not in _FOLDED)
+    for row in zip(*cells.values(), strict=True):
+        table.add_row(*row)
     return table
 
 
-def _tells_apart(rows: pd.DataFrame, name: str) -> bool:
-    return rows["dataset"].nunique() > 1 if name == "dataset" else bool((rows["seed_order"] != rows["seed_init"]).any())
+def _least(name: str, cells: Sequence[str]) -> int:
+    """How narrow a column can be, with the gap beside it."""
+    return max(map(len, (*_header(name).split("\n"), *(() if name in _FOLDED else cells)))) + 2
+
+
+def _header(name: str) -> str:
+    return name.replace("_", "\n") if name in _METRICS else name
+
+
+def seeds(init: int, order: int) -> str:
+    """Two seeds, or the one that they are."""
+    return str(init) if init == order else f"{init}/{order}"
 
 
 def plan_table(sweep: str, measured: Sequence[str], figures: Estimate) -> Table:

@@ -84,6 +84,10 @@ class Registry(Generic[S]):
     def names(self) -> list[str]:
         return sorted(self._specs)
 
+    @property
+    def specs(self) -> list[type[S]]:
+        return list(self._specs.values())
+
     def parse(self, value: Any) -> S:
         """The spec for `value`: a spec already, a bare name, or a mapping with a name and options.
 

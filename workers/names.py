@@ -9,6 +9,7 @@ STATES = "objects/states"
 LEDGER = "ledger"
 TRIALS, SCORES, HISTORY, MASKS = "trials", "scores", "history", "masks"
 SWEEPS = "sweeps"
+ROSTERS = "rosters"
 RUNNING = "running"
 FAILURES = "failures"
 
@@ -101,6 +102,10 @@ def trial_of(name: str) -> str:
 
 def sweep(key: str) -> str:
     return f"{SWEEPS}/{key}.json"
+
+
+def roster(key: str) -> str:
+    return f"{ROSTERS}/{key}.json"
 
 
 def running(trial_id: str) -> str:

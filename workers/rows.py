@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from search_spaces.canonical import canonical_json, digest
 from search_spaces.methods import Control
+from search_spaces.options import built_in, options
 from search_spaces.transfer import Transfer, datasets_of
 from search_spaces.trial import Trial
 from workers import __version__, data, names
@@ -24,6 +26,9 @@ def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
 
 
 TEXT, WHOLE, REAL = pa.string(), pa.int64(), pa.float64()
+OPTIONS = built_in()
+"""The columns of options, as a sweep names them; a plugin's own are in `spec` alone."""
+_ARROW = {str: TEXT, int: WHOLE, float: REAL, bool: pa.bool_()}
 
 TRIALS = _schema(
     ("trial_id", TEXT, "identity of the trial: 16 hex digits of the SHA-256 of its spec"),
@@ -44,6 +49,7 @@ TRIALS = _schema(
     ("seed_order", WHOLE, "seed of the order of batches and of latents"),
     ("epochs", WHOLE, "epoch at which training ends"),
     ("rewind", WHOLE, "epoch of the dense trajectory that the finder's ticket is rewound to; 0 where it is not"),
+    *((name, _ARROW[kind], f"option of the {name.partition('.')[0]}") for name, kind in OPTIONS.items()),
     ("achieved_sparsity", REAL, "fraction of the prunable weights that the mask removes"),
     ("prunable", WHOLE, "number of prunable weights"),
     ("kept", WHOLE, "number of prunable weights that the mask keeps"),
@@ -177,12 +183,23 @@ def identity(trial: Trial) -> dict[str, Any]:
         "seed_order": trial.seed.order,
         "epochs": trial.epochs,
         "rewind": trial.rewind,
+        **_options(trial),
         "evaluation": canonical_json(trial.evaluation.model_dump()),
         "spec": trial.spec_json,
         **fingerprints(trial),
         "tombola": __version__,
         "finished": datetime.now(UTC),
     }
+
+
+def _options(trial: Trial) -> dict[str, Any]:
+    """The options that have columns. One that a plugin gives another type has none of its own."""
+    given = options(json.loads(trial.spec_json))
+    return {name: given[name] for name, kind in OPTIONS.items() if _is(given.get(name), kind)}
+
+
+def _is(value: Any, kind: type) -> bool:
+    return type(value) in ((int, float) if kind is float else (kind,))
 
 
 def write_unsuccessful(

@@ -75,7 +75,7 @@ def masks_of(**by_trial: Layers) -> pd.DataFrame:
 def trials_of(**by_trial: Mapping[str, Any]) -> pd.DataFrame:
     """A table of finished trials that are equal but for what is given."""
     common = {"model": "m", "dataset": "d", "method": "imp", "of": None, "sparsity": 0.5, "status": "done"}
-    common |= {"seed_init": 0, "seed_order": 0, "epochs": 4, "rewind": 1}
+    common |= {"variant": "", "seed_init": 0, "seed_order": 0, "epochs": 4, "rewind": 1}
     return pd.DataFrame({"trial_id": trial_id, **common, **columns} for trial_id, columns in by_trial.items())
 
 
@@ -197,7 +197,7 @@ def test_densities_by_role_are_means_over_seeds_in_the_order_of_the_network(
 def test_densities_of_finders_and_of_controls_are_told_apart(masks: pd.DataFrame, trials: pd.DataFrame) -> None:
     found = density(masks, trials)
     assert list(found.columns) == [
-        *("model", "method", "of", "sparsity", "role"),
+        *("variant", "model", "method", "of", "sparsity", "role"),
         *("density_mean", "density_std", "seeds"),
     ]
     toys = found[found["model"] == "linear_autoencoder"].set_index(["method", "sparsity", "role"])["density_mean"]
@@ -322,6 +322,24 @@ def test_a_transfer_matrix_goes_from_sources_to_targets() -> None:
         ("vae", "here", 0.5, "autoencoder", "there"): -20.0,
         ("dcgan", "imported", 0.75, "vae", "there"): -30.0,
     }
+
+
+def test_variants_of_a_transfer_are_not_averaged() -> None:
+    trials = trials_of(
+        both=transferred(FROM_VAE, "vae", -10.0, variant="vae transfer"),
+        half=transferred(FROM_VAE, "vae", -20.0, variant="vae transfer move=decoder"),
+    )
+    with pytest.raises(AnalysisError, match="several variants of one transfer, 'vae transfer' and 'vae transfer move"):
+        transfer_matrix(trials, "elbo")
+    assert transfer_matrix(trials[trials["variant"] == "vae transfer"], "elbo").to_numpy().tolist() == [[-10.0]]
+
+
+def test_agreement_is_of_trials_with_the_same_options() -> None:
+    masks = masks_of(**{name: {"a": kept(1, 0)} for name in ("one", "wider", "seed")})
+    columns = {"model.width": 4, "method.scope": None, "recipe.lr": 1e-3}
+    trials = trials_of(one=columns, wider={**columns, "model.width": 8}, seed={**columns, "seed_init": 1})
+    assert agreement(masks, trials.assign(seed_init=[0, 1, 1]), "seed_init")["pairs"].tolist() == [1]
+    assert agreement(masks, trials.assign(model=["m", "n", "m"]), "model")["pairs"].tolist() == [1]
 
 
 def test_controls_of_transfers_have_matrices_of_their_own() -> None:

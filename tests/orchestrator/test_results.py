@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from orchestrator import results
-from orchestrator.sweeps import standing
+from orchestrator.sweeps import enroll, record, standing
+from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
-from tests.toys import toy_trial, toy_trials
+from tests.toys import toy_sweep, toy_trial, toy_trials
 from workers import data, names
 from workers.archive import Archive
-from workers.rows import SCHEMAS
+from workers.rows import SCHEMAS, write_unsuccessful
 from workers.stages import Line, MaskKey, State
-from workers.store import Store, open_store
+from workers.store import Store, StoreError, open_store
 from workers.trial import run_trial
 
 TRIALS = toy_trials(sparsities=[0.2, 0.36])
@@ -94,12 +95,80 @@ def test_masks_add_up(finished: Store) -> None:
     assert (1 - masks["kept"] / masks["weights"]).round(9).equals(rows["achieved_sparsity"].round(9))
 
 
-def test_an_empty_store_has_empty_tables_with_all_columns(tmp_path: Path) -> None:
-    for name in SCHEMAS:
-        frame = getattr(results, name)(str(tmp_path / "none"))
-        assert frame.empty
-        assert list(frame.columns) == SCHEMAS[name].names
-    assert not (tmp_path / "none").exists()
+@pytest.mark.parametrize("dataset", SCHEMAS)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_store_that_is_not_there_is_told(dataset: str, kind: type, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"there is no store at file://.*/tombola-stroe;"):
+        getattr(results, dataset)(kind(tmp_path / "tombola-stroe"))
+    assert not (tmp_path / "tombola-stroe").exists()
+
+
+@pytest.mark.parametrize("dataset", SCHEMAS)
+def test_a_store_without_rows_has_empty_tables_with_all_columns(dataset: str, tmp_path: Path) -> None:
+    record(Sweep.model_validate(toy_sweep()), open_store(str(tmp_path)))
+    frame = getattr(results, dataset)(tmp_path)
+    assert frame.empty
+    assert set(frame.columns) == {*SCHEMAS[dataset].names, *(["variant", "sweep"] if dataset == names.TRIALS else [])}
+
+
+DECODER = {"name": "imp", "scope": {"components": ["decoder"]}}
+
+
+@pytest.fixture(scope="module")
+def unlike(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of trials that differ in options, a plugin's too, in two sweeps that share one."""
+    root = tmp_path_factory.mktemp("unlike")
+    store = open_store(str(root))
+    narrow, wide = ({"name": "linear_autoencoder", "width": width, "latent": 4} for width in (4, 8))
+    plugin = {"name": "faulty", "width": 2, "broken": "nothing"}
+    common = {"sparsities": [0.2], "seeds": 2}
+    contents = [
+        toy_sweep(**common, name="widths", models=[narrow, wide], methods=["imp", DECODER]),
+        toy_sweep(**common, name="plugin", models=[narrow, plugin], methods=["imp"], recipe={"batch": 20, "lr": 0.01}),
+        toy_sweep(**common, name="again", models=[narrow], methods=["imp"]),
+    ]
+    for sweep in map(Sweep.model_validate, contents):
+        enroll(sweep, sweep.trials(), store)
+        for trial in sweep.trials():
+            write_unsuccessful(store, trial, "failed", "not run", "")
+    return root
+
+
+def test_plain_parquet_tells_trials_of_other_options_apart(unlike: Path) -> None:
+    for rows in (pd.read_parquet(unlike / names.TRIALS), results.trials(unlike)):
+        options = ["model", "model.width", "method.scope", "recipe.lr"]
+        assert set(rows.groupby(options, dropna=False).size()) == {2}
+        assert set(rows["model.width"]) == {2, 4, 8}
+        assert '{"components":["decoder"],"exempt":[],"ranking":"global"}' in set(rows["method.scope"])
+
+
+def test_options_of_plugins_have_columns(unlike: Path) -> None:
+    assert set(results.trials(unlike)["model.broken"].dropna()) == {"nothing"}
+    assert "model.broken" not in pd.read_parquet(unlike / names.TRIALS)
+
+
+def test_a_variant_holds_what_differs_but_for_seeds_and_sparsities(unlike: Path) -> None:
+    rows = results.trials(unlike)
+    assert set(rows.groupby("variant").size()) == {2}
+    assert set(results.trials(unlike, sweep="widths")["variant"]) == {
+        *("linear_autoencoder width=4 imp", "linear_autoencoder width=4 imp scope.components=decoder"),
+        *("linear_autoencoder width=8 imp", "linear_autoencoder width=8 imp scope.components=decoder"),
+    }
+    assert set(results.trials(unlike, sweep="plugin")["variant"]) == {"linear_autoencoder", "faulty"}
+    assert set(results.trials(unlike, sweep="again")["variant"]) == {"imp"}
+
+
+def test_rows_say_of_which_sweeps_they_are(unlike: Path) -> None:
+    assert set(results.trials(unlike)["sweep"]) == {"widths", "plugin", "again, widths"}
+    with pytest.raises(results.ResultsError, match=r"no sweep 'wdths' was run .*: again, plugin, widths"):
+        results.trials(unlike, sweep="wdths")
+
+
+def test_options_of_rows_of_older_versions_are_those_of_their_spec(unlike: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(unlike, tmp_path / "store"))
+    for path in (root / names.TRIALS).iterdir():
+        rewritten(path, **{"model.width": None, "recipe.lr": None, "method.scope": None})
+    pd.testing.assert_frame_equal(results.trials(root), results.trials(unlike))
 
 
 def test_a_damaged_row_file_is_reported_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -190,7 +259,9 @@ def test_every_column_is_documented_as_its_schema_says() -> None:
     documentation = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
     for schema in SCHEMAS.values():
         for field in schema:
-            assert f"| `{field.name}` | {field.metadata[b'meaning'].decode()} |" in documentation
+            noun, dot, _ = field.name.partition(".")
+            row = f"| `{noun}.*` | " if dot else f"| `{field.name}` | "
+            assert f"{row}{field.metadata[b'meaning'].decode()}{':' if dot else ' |'}" in documentation
 
 
 def test_a_row_counts_all_parameters_and_both_seeds(store: Store) -> None:

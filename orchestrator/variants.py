@@ -1,0 +1,84 @@
+"""Variants: what the trials at hand are, in as few words as tell them apart."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from search_spaces.options import raw_options
+
+_Kind = tuple[tuple[str, Any], ...]
+"""All that is said of a trial beside its sparsity and seed: pairs of a name and a plain value."""
+_UNSAID = {"sparsity", "seed", "resources", "checkpoint_every", "plugins"}
+_NOUNS = ("model", "dataset", "method")
+
+
+def variants(specs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What each of some trials is, given as the JSON that it is of: `vae width=8 imp rewind=2`.
+
+    There are the names of models, data sets and methods, where they differ, each with those of its options that
+    differ, and then whatever else does. Trials have the same variant if only sparsity and seed tell them apart.
+    """
+    kinds = [tuple(_said(spec)) for spec in specs]
+    labels = _labels(dict.fromkeys(kinds))
+    return [labels[kind] for kind in kinds]
+
+
+def _labels(kinds: Mapping[_Kind, None]) -> dict[_Kind, str]:
+    values = {kind: dict(kind) for kind in kinds}
+    names = list(dict.fromkeys(name for kind in kinds for name, _ in kind))
+    words: dict[_Kind, tuple[str, ...]] = dict.fromkeys(kinds, ())
+    for noun in (*_NOUNS, ""):
+        told = {kind: (*words[kind], values[kind][noun]) if noun else words[kind] for kind in kinds}
+        for name in (each for each in names if each != noun and _noun(each) == noun):
+            told = _told(told, {kind: values[kind].get(name) for kind in kinds}, _short(name))
+        differ = len(set(told.values())) > len(set(words.values()))
+        words = told if differ else words
+    return {kind: " ".join(words[kind] or (values[kind]["method"],)) for kind in kinds}
+
+
+def _told(
+    words: Mapping[_Kind, tuple[str, ...]], values: Mapping[_Kind, Any], name: str
+) -> dict[_Kind, tuple[str, ...]]:
+    """The words with a value added where trials of the same words have several."""
+    alike = defaultdict(set)
+    for kind, said in words.items():
+        alike[said].add(values[kind])
+    differing = {said for said, those in alike.items() if len(those) > 1}
+    return {
+        kind: (*said, f"{name}={values[kind]}") if said in differing and values[kind] is not None else said
+        for kind, said in words.items()
+    }
+
+
+def _said(spec: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    method = spec["method"]
+    finder = method.get("of", method)
+    yield from ((noun, spec[noun]["name"]) for noun in _NOUNS)
+    yield from (("of", finder["name"]), ("rewind", finder.get("rewind", 0)))
+    for name, value in raw_options(spec):
+        yield from _plain(name, value)
+    for name, value in spec.items():
+        if name not in {*_NOUNS, *_UNSAID, "recipe"}:
+            yield from _plain(name, value)
+
+
+def _plain(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """A value without parts, or those of a mapping, each by the names of all that it is in."""
+    if isinstance(value, Mapping):
+        for part, inner in value.items():
+            yield from _plain(f"{name}.{part}", inner)
+    else:
+        yield name, "+".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+
+def _noun(name: str) -> str:
+    """The noun that a name is an option of, if it is."""
+    noun = name.partition(".")[0]
+    return "method" if noun in ("source", "of", "rewind") else noun if noun in _NOUNS else ""
+
+
+def _short(name: str) -> str:
+    noun, _, option = name.partition(".")
+    return option if option and noun != "source" else name
