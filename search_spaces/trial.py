@@ -43,7 +43,8 @@ class Recipe(Spec):
     """Exactly what a training step reads, beside the model and the data.
 
     `lr_discriminator` is the discriminator's learning rate where it differs from `lr`; `decay` lowers both. `bf16`
-    runs the networks under autocast; losses and weights stay in fp32. An incomplete last batch of an epoch is left out.
+    trains the networks under autocast; losses and weights stay in fp32, and networks are measured in it. An incomplete
+    last batch of an epoch is left out.
     """
 
     batch: int = Field(default=100, gt=1)

@@ -248,8 +248,10 @@ class Laboratory(ABC):
     def _evaluation_of(self, state: State, evaluation: Evaluation, part: str) -> Evaluate:
         measure = evaluation.model_copy(update={"selection": None})
         features, classifier = self._instruments(measure, part)
+        otherwise = {"precision": "fp32"} if self.trial.recipe.precision != "fp32" else {}
         key = self._key(
             "evaluate",
+            **otherwise,
             state=state.key,
             measure=measure.model_dump(),
             data=self.card.fingerprint,

@@ -105,6 +105,12 @@ def test_changing_the_evaluation_retrains_nothing() -> None:
     assert outcome(evaluation={"samples": 9}).evaluation != outcome().evaluation
 
 
+def test_networks_trained_in_bf16_are_measured_in_fp32_by_a_key_of_their_own() -> None:
+    state = recorder().initial()  # measured as it is, it is the same state whatever it would be trained in
+    keys = [recorder(recipe={"batch": 20, "precision": precision}).evaluate(state) for precision in ("fp32", "bf16")]
+    assert keys[0] != keys[1]
+
+
 def test_a_version_of_a_verb_changes_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     before = outcome()
     monkeypatch.setitem(VERSIONS, "prune", 99)

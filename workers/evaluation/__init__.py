@@ -60,12 +60,14 @@ def evaluate(
 
 @contextmanager
 def _undisturbed(family: Family) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every module is in the mode it was in."""
-    modes = {module: module.training for module in family.networks.modules()}
+    """Evaluation mode in fp32 without gradients; afterwards every module is in the mode it was in."""
+    modes, precision = {module: module.training for module in family.networks.modules()}, family.precision
     family.networks.eval()
+    family.precision = "fp32"
     try:
         with torch.no_grad():
             yield
     finally:
+        family.precision = precision
         for module, training in modes.items():
             module.training = training

@@ -229,6 +229,20 @@ def test_distances_are_between_samples_from_the_prior_and_real_images(model: str
     assert {"kernel_distance", "precision", "recall"} < metrics.keys()
 
 
+@pytest.mark.parametrize("model", ["vae", "sngan"])
+def test_networks_trained_in_bf16_are_measured_and_pictured_in_fp32(model: str) -> None:
+    yardstick, seen = Yardstick(Pixels(), feature_set([HELD_OUT], Pixels())), []
+    evaluation = Evaluation(samples=50, grid=2, distances=Distances(samples=40))
+    for precision in ("fp32", "bf16"):
+        family = build(toy_trial(model).model, (1, 32, 32), precision)
+        materialise(family, torch.device("cpu"))
+        initialise(family, 0, "initial")
+        seen.append(evaluate(family, HELD_OUT, evaluation, yardstick))
+        assert family.precision == precision
+    assert "frechet_distance" in seen[0][0]
+    assert seen[0] == seen[1]
+
+
 def test_an_autoencoder_has_no_distances() -> None:
     yardstick = Yardstick(Pixels(), feature_set([HELD_OUT], Pixels()))
     metrics, _ = evaluate(made("linear_autoencoder"), HELD_OUT, Evaluation(samples=50, grid=0), yardstick)
