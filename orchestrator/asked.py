@@ -16,33 +16,50 @@ from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from workers import data
 from workers.choices import Choices
+from workers.codes import Codes
 from workers.data import DatasetCard
 from workers.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A sweep as its file `says` and with its queries answered, its trials, and how their distances were settled."""
+    """A sweep as its file `says` and with its queries answered, its trials, and how they were settled."""
 
     file: Path
     says: Sweep
     sweep: Sweep
     trials: tuple[Trial, ...]
     choices: Choices
+    codes: Codes
+
+    @property
+    def told(self) -> list[str]:
+        """What was settled, in sentences."""
+        return [*self.choices.told, *self.codes.told]
+
+    def record(self) -> None:
+        """See to it that the store remembers what was settled."""
+        self.choices.record()
+        self.codes.record()
 
 
-def ask(sweep_file: Path, store: Store, download: bool = False, *, planning: bool = False) -> Asked:
+def ask(
+    sweep_file: Path, store: Store, download: bool = False, *, planning: bool = False, keep_code: bool = False
+) -> Asked:
     """The sweep in a file, with all settled that a store has a say in; for `planning` its data may be missing.
+
+    With `keep_code` changes of plugins make no difference to what the store holds.
 
     Raises:
         SweepError: if that cannot be.
     """
-    says, choices = load_sweep(sweep_file), Choices(store, planning=planning)
+    says, choices, codes = load_sweep(sweep_file), Choices(store, planning=planning), Codes(store, keep=keep_code)
     try:
         if download:
             fetch_missing(says)
         sweep = frozen(says, store)
-        return Asked(sweep_file, says, sweep, choices.settle(resolved(sweep.trials(), store)), choices)
+        trials = codes.settle(choices.settle(resolved(sweep.trials(), store)))
+        return Asked(sweep_file, says, sweep, trials, choices, codes)
     except TombolaError as error:
         raise SweepError(f"{sweep_file}: {error}") from error
 

@@ -26,6 +26,7 @@ from orchestrator.options import (
     Address,
     Debug,
     Download,
+    KeepCode,
     Local,
     MaxGpuHours,
     MaxHours,
@@ -87,16 +88,19 @@ def plan(
         float, typer.Option(min=0.001, metavar="TFLOP/S", help="What a GPU is assumed to do, for its hours.")
     ] = TFLOPS,
     download: Download = False,
+    keep_code: KeepCode = False,
 ) -> None:
     """Say what a sweep would train, share, keep and cost, without training, and without data of known sizes."""
     place = open_store(store)
-    asked = ask(sweep_file, place, download, planning=True)
+    asked = ask(sweep_file, place, download, planning=True, keep_code=keep_code)
     tell_of_unused(asked.trials, gpus_here())
     figures = estimate(planned(asked, data.card_or_nominal), place, InProcess(), tflops)
     if as_json:
         print(json.dumps(asdict(figures), indent=2))
     else:
         wide.print(plan_table(asked.sweep.name, asked.choices.told, figures))
+        for changed in asked.codes.told:
+            say(changed)
 
 
 @app.command()
@@ -110,10 +114,11 @@ def run(
     max_hours: MaxHours = None,
     max_gpu_hours: MaxGpuHours = None,
     download: Download = False,
+    keep_code: KeepCode = False,
 ) -> None:
     """Run what is missing of a sweep; failed trials stay failed."""
     where = Where(address, local, workers, debug)
-    raise typer.Exit(_session(sweep_file, store, where, Limits(max_hours, max_gpu_hours), download).run())
+    raise typer.Exit(_session(sweep_file, store, where, Limits(max_hours, max_gpu_hours), download, keep_code).run())
 
 
 @app.command()
@@ -127,6 +132,7 @@ def resume(
     max_hours: MaxHours = None,
     max_gpu_hours: MaxGpuHours = None,
     download: Download = False,
+    keep_code: KeepCode = False,
     diverged: Annotated[bool, typer.Option("--diverged", help="Try those that diverged again, too.")] = False,
     trial: Annotated[
         list[str] | None,
@@ -135,13 +141,13 @@ def resume(
 ) -> None:
     """Run what is missing of a sweep, failed trials too; diverged ones stay diverged unless told otherwise."""
     where = Where(address, local, workers, debug)
-    session = _session(sweep_file, store, where, Limits(max_hours, max_gpu_hours), download)
+    session = _session(sweep_file, store, where, Limits(max_hours, max_gpu_hours), download, keep_code)
     raise typer.Exit(session.run(Again(diverged, tuple(trial or ()))))
 
 
-def _session(sweep_file: Path, store: str, where: Where, limits: Limits, download: bool) -> Session:
+def _session(sweep_file: Path, store: str, where: Where, limits: Limits, download: bool, keep_code: bool) -> Session:
     place = open_store(store)
-    asked = ask(sweep_file, place, download)
+    asked = ask(sweep_file, place, download, keep_code=keep_code)
     if where.address is None:
         tell_of_unused(asked.trials, gpus_here())
     return Session(asked, place, store, where, limits)
@@ -163,10 +169,10 @@ def submit(
 
 
 @app.command()
-def status(sweep_file: SweepFile, store: StoreURI = DEFAULT_STORE) -> None:
+def status(sweep_file: SweepFile, store: StoreURI = DEFAULT_STORE, keep_code: KeepCode = False) -> None:
     """Say how each trial of a sweep stands, from the store alone."""
     place = existing_store(store)
-    asked = ask(sweep_file, place)
+    asked = ask(sweep_file, place, keep_code=keep_code)
     stands = sweeps.standing(asked.trials, place)
     ended = stands.rows.set_index("trial_id")
     alive = running(place)
@@ -180,6 +186,8 @@ def status(sweep_file: SweepFile, store: StoreURI = DEFAULT_STORE) -> None:
         seed = seeds(trial.seed.init, trial.seed.order)
         table.add_row(trial.id, state, labels[trial.id], f"{trial.sparsity:.4g}", seed, error)
     wide.print(table)
+    for changed in asked.codes.told:
+        say(changed)
     say(summary(asked.sweep, stands))
 
 
@@ -191,10 +199,11 @@ def results(
         str | None, typer.Option(metavar="EXPR", help="A condition on columns, such as 'sparsity > 0.5'.")
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print all columns as CSV.")] = False,
+    keep_code: KeepCode = False,
 ) -> None:
     """Print the trials of a sweep: what each is, how it ended and how good it is; `--csv` has all columns."""
     place = existing_store(store)
-    rows = rows_of(place, ask(sweep_file, place).trials)
+    rows = rows_of(place, ask(sweep_file, place, keep_code=keep_code).trials)
     if where is not None:
         rows = matching(rows, where, "--where")
     if csv:

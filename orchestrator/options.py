@@ -35,6 +35,9 @@ MaxGpuHours = Annotated[
 Download = Annotated[
     bool, typer.Option("--download", help="Fetch data sets and weights that the sweep names and that are missing.")
 ]
+KeepCode = Annotated[
+    bool, typer.Option("--keep-code", help="Changes of plugins make no difference to what the store holds.")
+]
 
 
 def hint(*words: str | Path, store: str) -> str:

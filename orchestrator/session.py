@@ -57,9 +57,9 @@ class Session:
         executor, ran, error = self.where.executor(), Ran(0, 0.0, None), None
         missing = [trial for trial in stands.missing if trial.id in chosen]
         if missing:
-            for settled in self.asked.choices.told:
+            for settled in self.asked.told:
                 say(settled)
-            self.asked.choices.record()
+            self.asked.record()
             remember(self.asked.says, self.store)
             with executor as place:
                 ran = run_missing(plan, self.asked.sweep, missing, self.store, place, self.limits)

@@ -16,6 +16,7 @@ from search_spaces.sweep import Sweep
 from search_spaces.transfer import Source, Transfer
 from search_spaces.trial import Trial, stored_trial
 from workers import names
+from workers.codes import Codes
 from workers.objects import Objects
 from workers.store import Store
 from workers.tickets import imported, plugins_of
@@ -101,10 +102,11 @@ def recorded_trials(store: Store) -> list[Trial]:
 
 
 def _recorded(known: _Known) -> Iterator[Trial]:
+    codes = Codes(known.store)
     for sweep in recorded(known.store):
         for trial in sweep.trials():
             try:
-                yield _resolved(trial, known)
+                yield codes.settle([_resolved(trial, known)])[0]
             except TombolaError as error:
                 _log.debug("trial %s of sweep %s is left out: %s", trial.id, sweep.name, error)
 

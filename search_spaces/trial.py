@@ -151,10 +151,19 @@ class Settings(Spec):
     checkpoint_every: CheckpointEvery = CheckpointEvery(minutes=10)
 
 
+class Code(Spec):
+    """What identifies the code that plugins bring to a trial: to its model, scorer and search."""
+
+    model: str | None = None
+    scorer: str | None = None
+    search: str | None = None
+
+
 class Trial(WithPlugins, Spec):
     """One model, data set, method, sparsity and seed, trained by one recipe.
 
-    The fields after `epochs` say how the trial is run and measured; they are no part of its identity.
+    `code` is that of plugins, where a trial has parts of theirs; tombola fills it in. The fields after it say how the
+    trial is run and measured; they are no part of its identity.
     """
 
     model: AnyModel
@@ -164,6 +173,7 @@ class Trial(WithPlugins, Spec):
     seed: Seed
     recipe: Recipe
     epochs: int = Field(gt=0)
+    code: Code | None = None
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
     checkpoint_every: CheckpointEvery = CheckpointEvery(minutes=10)

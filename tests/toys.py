@@ -21,6 +21,7 @@ from workers.models import builders
 from workers.models.backbones import MLPBackbone
 from workers.models.families import Autoencoder, Loss
 
+VERSION = 1
 TRAIN, HELD_OUT = 120, 100
 
 

@@ -15,7 +15,7 @@ from search_spaces.canonical import digest
 from search_spaces.criterion import Criterion, Scope
 from search_spaces.datasets import DatasetSpec, FashionMNIST
 from search_spaces.transfer import apart
-from search_spaces.trial import Distances, Evaluation, Trial
+from search_spaces.trial import Code, Distances, Evaluation, Trial
 from workers import data
 from workers.data.card import DatasetCard
 from workers.demands import check_demands, selected_by
@@ -79,7 +79,8 @@ class Laboratory(ABC):
         check_demands(trial, card)
         self.stages: dict[str, Stage] = {}
         self.makers: dict[str, Laboratory] = {}
-        self.as_giver = Giver(trial.model, card.image)
+        self._code = trial.code or Code()
+        self.as_giver = Giver(trial.model, card.image, self._code.model)
         self._apart = apart(trial)
         self._model = _digest_of(self.as_giver)
         self._step = digest({"recipe": trial.recipe.model_dump(), "data": card.fingerprint, "order": trial.seed.order})
@@ -229,13 +230,15 @@ class Laboratory(ABC):
         return Line(key, state, mask, steps, moments, state.line.slim)
 
     def _made_of(self, by: Criterion) -> dict[str, Any]:
-        """A criterion as part of a key, with the images that it looks at; a scope in the one way to say it."""
+        """A criterion as part of a key, with its code and the images that it looks at; a scope in one way to say it."""
         if by.scope:
             own = tuple(name for name in self.trial.model.components if name in by.scope.components)
             scope = by.scope.model_copy(update={"components": () if own == self.trial.model.components else own})
             by = by.model_copy(update={"scope": None if scope == Scope() else scope})
         looks_at = {"data": self.card.fingerprint, "order": self.trial.seed.order} if by.images else {}
-        return by.model_dump() | looks_at
+        finder = self.trial.finder
+        scorer = self._code.scorer if finder and finder.criterion.score == by.score else None
+        return by.model_dump() | looks_at | {"scorer": scorer}
 
     @property
     def _selecting(self) -> Evaluation:
@@ -318,7 +321,7 @@ class Laboratory(ABC):
 
 
 def _digest_of(giver: Giver) -> str:
-    return digest({"model": giver.model.model_dump(), "image": giver.image})
+    return digest({"model": giver.model.model_dump(), "image": giver.image, "code": giver.code})
 
 
 def classifier_key(network: str, card: DatasetCard) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 OBJECTS = "objects"
@@ -70,6 +71,14 @@ def weights(sha256: str) -> str:
 
 def choice(key: str) -> str:
     return f"objects/choices/{key[:2]}/{key}.json"
+
+
+def code(module: str, code: str) -> str:
+    return f"{codes_of(module)}/{hashlib.sha256(code.encode()).hexdigest()}.json"
+
+
+def codes_of(module: str) -> str:
+    return f"objects/codes/{module}"
 
 
 def ticket(ticket_id: str) -> str:

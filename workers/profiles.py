@@ -31,7 +31,7 @@ UNKNOWN = Profile(0, 0, 0, 0.0)
 
 def profile_key(trial: Trial) -> str:
     """Trials with the same key have the same profile on this machine."""
-    facts = trial.model_dump(include={"model", "dataset", "recipe", "resources"})
+    facts = trial.model_dump(include={"model", "dataset", "recipe", "resources", "code"})
     return digest({**facts, "data": data.card_or_nominal(trial.dataset).fingerprint, "host": platform.node()})
 
 

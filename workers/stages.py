@@ -206,10 +206,14 @@ class Redraw:
 
 @dataclass(frozen=True, slots=True)
 class Giver:
-    """A model, for images (C, H, W), that a mask or weights come from, which is not the trial's own."""
+    """A model, for images (C, H, W), that a mask or weights come from, which is not the trial's own.
+
+    `code` identifies that of a plugin which brings it.
+    """
 
     model: ModelSpec
     image: tuple[int, int, int]
+    code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from search_spaces.trial import Trial
 from workers import data, names
 from workers.account import account, account_without_ticket
 from workers.choices import Choices
+from workers.codes import Codes
 from workers.data import Split
 from workers.failures import ERROR, NO_TICKET, Failures, StageFailed
 from workers.laboratory import Recorder
@@ -36,7 +37,8 @@ def run_trial(
 ) -> str:
     """Run a trial and write its rows; returns its status: done, failed, diverged or no_ticket.
 
-    `wanted` is what the plan of a whole sweep wants of lines; left out, the trial is planned alone. `load`
+    `wanted` is what the plan of a whole sweep wants of lines, of trials whose choices and codes are settled; left out,
+    the trial is planned alone. `load`
     gives the images of a data set. `look` is shown what the trial failed with, while its frames are there.
 
     Raises:
@@ -45,8 +47,10 @@ def run_trial(
         StoreError: if the store cannot be written.
     """
     choices = Choices(store)
-    (trial,) = choices.settle([trial])
+    codes = Codes(store)
+    (trial,) = codes.settle(choices.settle([trial]))
     choices.record()
+    codes.record()
     listen(TrialStarted(trial.id))
     with Sign(store, names.running(trial.id)):
         ended = _run(trial, store, wanted, listen, stop, load, look)

@@ -20,6 +20,7 @@ from search_spaces.trial import Trial
 from workers import data, device
 from workers.archive import Archive, Point
 from workers.choosing import choose
+from workers.codes import Codes
 from workers.costs import narrowed
 from workers.data import Images, Labels, Split
 from workers.examiner import Examiner
@@ -79,6 +80,7 @@ class Workbench(Laboratory):
         super().__init__(trial, data.card(trial.dataset))
         self.archive = Archive(store)
         self._failures = Failures(self.archive.objects)
+        self._codes = Codes(store)
         self.wanted = wanted
         self.listen = listen
         self.stops = stop
@@ -95,12 +97,14 @@ class Workbench(Laboratory):
             StageFailed: if it fails, or is recorded to have failed before.
             Interrupted: if the trial is to stop.
             OutOfMemory: if it needs more memory than there is.
+            CodeError: if plugins are not what the trial is known by.
         """
         if not self._is_done(stage):
             if self.stops():
                 raise Interrupted
             if failure := self._failures.of(stage):
                 raise StageFailed(failure)
+            self._codes.check(self.trial)
             self._try(stage)
         self.listen(StageCommitted(self.trial.id, stage.key))
 

@@ -19,6 +19,7 @@ from search_spaces.trial import Trial
 from tests.toys import EVERY_MODEL, TOY_MODELS, toy_trial, toy_trials
 from workers import data, names
 from workers.archive import Archive, Point
+from workers.codes import Codes
 from workers.export import export_ticket
 from workers.laboratory import Recorder
 from workers.leaving import Interrupted
@@ -95,7 +96,7 @@ def wanted(trials: Sequence[Trial]) -> Wanted:
 
 
 def run_all(trials: Sequence[Trial], store: Store, diary: Diary | None = None) -> Diary:
-    diary = diary or Diary()
+    diary, trials = diary or Diary(), Codes(store).settle(trials)
     for trial in trials:
         run_trial(trial, store, wanted(trials), diary)
     return diary

@@ -1,0 +1,132 @@
+"""Codes: by which code of plugins a trial is known, settled before anything is planned.
+
+A store remembers every code that it was run with, and which changes make no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from search_spaces.errors import TombolaError
+from search_spaces.methods import Control, Method
+from search_spaces.transfer import Transfer
+from search_spaces.trial import Code, Trial
+from workers import names
+from workers.objects import Objects
+from workers.plugin_code import code_of, plugin_modules
+from workers.store import Store
+
+
+class CodeError(TombolaError):
+    """A trial that is to be made by other code of a plugin than it is known by."""
+
+
+class Codes:
+    """Settles by which code of plugins trials are known: by what is here.
+
+    With `keep`, code that has changed counts as what the store knew last, so that what that made is not made again.
+    """
+
+    def __init__(self, store: Store, *, keep: bool = False) -> None:
+        self._objects = Objects(store)
+        self._keep = keep
+        self._settled: dict[str, str] = {}
+        self._former: dict[str, str] = {}
+        self._orphans: list[str] = []
+
+    def settle(self, trials: Iterable[Trial]) -> tuple[Trial, ...]:
+        """The same trials, and those that they take tickets from, knowing the code that makes them."""
+        settled = tuple(self._with_code(trial) for trial in trials)
+        if self._former:
+            self._find_orphans(settled)
+        return settled
+
+    @property
+    def told(self) -> list[str]:
+        """A sentence on what has changed since the store was filled, if trials that ended are orphaned by it."""
+        if not self._orphans:
+            return []
+        some = ", ".join(self._orphans[:5]) + (", ..." if len(self._orphans) > 5 else "")
+        return [
+            f"plugins have changed ({', '.join(sorted(code_of(module) for module in self._former))}): "
+            f"trials that ended were made by other code and count as missing, {len(self._orphans)} in all ({some}); "
+            f"with --keep-code the change makes no difference"
+        ]
+
+    def check(self, trial: Trial) -> None:
+        """Raise CodeError if the plugins that are here are not the code that a trial is known by."""
+        here = self._code(trial)
+        if here != trial.code:
+            raise CodeError(
+                f"it is made by other plugin code than is here: by {_told(trial.code)}, and here is {_told(here)}; "
+                f"have the same everywhere, or say with --keep-code that the change makes no difference"
+            )
+
+    def record(self) -> None:
+        """See to it that the store remembers the code that is here, and what it counts as."""
+        for module, counts_as in self._settled.items():
+            here = code_of(module)
+            known = self._known(module).get(here)
+            if known is None or known["counts_as"] != counts_as:
+                name = names.code(module, here)
+                self._objects.store.delete(name)
+                now = datetime.now(UTC).isoformat()
+                self._objects.commit_fact(name, {"code": here, "counts_as": counts_as, "since": now})
+
+    def _with_code(self, trial: Trial) -> Trial:
+        method = _with_source(trial.method, self._with_code)
+        code = trial.code or self._code(trial)
+        return trial if (method, code) == (trial.method, trial.code) else trial.changed(method=method, code=code)
+
+    def _code(self, trial: Trial) -> Code | None:
+        parts = {part: [self._counts_as(m) for m in modules] for part, modules in plugin_modules(trial).items()}
+        return Code(**{part: ", ".join(codes) for part, codes in parts.items()}) if parts else None
+
+    def _counts_as(self, module: str) -> str:
+        if module not in self._settled:
+            here, known = code_of(module), self._known(module)
+            others = [fact["counts_as"] for code, fact in known.items() if code != here]
+            if here in known and (not self._keep or known[here]["counts_as"] != here):
+                self._settled[module] = known[here]["counts_as"]
+            elif self._keep and others:
+                self._settled[module] = others[-1]
+            else:
+                self._settled[module] = here
+                if others:
+                    self._former[module] = others[-1]
+        return self._settled[module]
+
+    def _known(self, module: str) -> dict[str, dict[str, Any]]:
+        """What the store remembers of a module, by its codes, the oldest first."""
+        facts = [self._objects.read_fact(name) for name in self._objects.store.list(names.codes_of(module))]
+        return {fact["code"]: fact for fact in sorted((f for f in facts if f), key=lambda fact: str(fact["since"]))}
+
+    def _find_orphans(self, trials: Iterable[Trial]) -> None:
+        """Note which trials ended in the store when modules that have changed since were what they were."""
+        ended = {names.trial_of(name) for name in self._objects.store.list(names.TRIALS)}
+        then = {self._as_then(trial).id for trial in trials} - {trial.id for trial in trials}
+        self._orphans += sorted(then & ended)
+
+    def _as_then(self, trial: Trial) -> Trial:
+        """A trial as it was known when modules that have changed had their former code."""
+        formerly = {self._settled[module]: former for module, former in self._former.items()}
+        code = trial.code and Code(
+            **{part: ", ".join(formerly.get(c, c) for c in own.split(", ")) for part, own in trial.code if own}
+        )
+        return trial.changed(method=_with_source(trial.method, self._as_then), code=code)
+
+
+def _with_source(method: Method, change: Callable[[Trial], Trial]) -> Method:
+    """The method with the trial changed that it takes a ticket from, if it takes one."""
+    if isinstance(method, Control):
+        return method.model_copy(update={"of": _with_source(method.of, change)})
+    if not isinstance(method, Transfer) or method.source.trial is None:
+        return method
+    source = method.source.model_copy(update={"trial": change(method.source.trial)})
+    return method.model_copy(update={"source": source})
+
+
+def _told(code: Code | None) -> str:
+    return "none" if code is None else "; ".join(f"{part} {own}" for part, own in code if own)
