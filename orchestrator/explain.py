@@ -15,6 +15,7 @@ from search_spaces.trial import Trial, stored_trial
 from workers import data, names
 from workers.choices import Choices
 from workers.data import DataError
+from workers.facts import Emerged
 from workers.ledger import Ledger
 from workers.objects import Objects
 from workers.stages import (
@@ -149,7 +150,7 @@ def _end(stage: Stage, store: Store) -> int | None:
     """The epoch that a stage trains to, if it does and that is known."""
     if isinstance(stage, Train):
         return stage.to
-    fact = Objects(store).read_fact(names.pruning(stage.key)) if isinstance(stage, Emerge) else None
+    fact = Objects(store).read_fact(names.pruning(stage.key), Emerged) if isinstance(stage, Emerge) else None
     return None if fact is None else fact["epoch"]
 
 

@@ -8,6 +8,7 @@ from itertools import count
 
 from orchestrator.plan import Plan
 from workers import names
+from workers.facts import Emerged
 from workers.objects import Objects
 from workers.points import FULL, Held, Segment, missing_segments
 from workers.stages import Emerge, Evaluate, Graft, Initial, Line, Stage, Train
@@ -85,7 +86,7 @@ class _Stock:
 
     def _emerged(self, stage: Emerge) -> int | None:
         """The epoch at which a mask emerged, if it has, in time, and its state is there."""
-        fact = self._objects.read_fact(names.pruning(stage.key)) if stage.object in self._present else None
+        fact = self._objects.read_fact(names.pruning(stage.key), Emerged) if stage.object in self._present else None
         if fact is None or fact["epoch"] > stage.last or fact["epoch"] not in self._states(stage.line).full:
             return None
         return int(fact["epoch"])

@@ -17,6 +17,7 @@ from search_spaces.errors import TombolaError
 from search_spaces.options import options
 from search_spaces.trial import Trial
 from workers import names
+from workers.facts import Roster
 from workers.objects import Objects
 from workers.parquet import UnreadableError, unpacked
 from workers.rows import SCHEMAS, row_name
@@ -118,7 +119,7 @@ def all_trials(store: Store) -> pd.DataFrame:
 
 def memberships(store: Store) -> dict[str, list[str]]:
     """By trial the names of the sweeps that have it, of those that were run in a store."""
-    rosters = [Objects(store).read_fact(name) for name in sorted(store.list(names.ROSTERS))]
+    rosters = [Objects(store).read_fact(name, Roster) for name in sorted(store.list(names.ROSTERS))]
     found: defaultdict[str, set[str]] = defaultdict(set)
     for roster in (each for each in rosters if each is not None):
         for trial_id in roster["trials"]:

@@ -121,7 +121,7 @@ def _frozen(method: Method, sweep: Sweep, store: Store) -> Method:
 
 def _found(query: str, sweep: Sweep, store: Store) -> list[str]:
     """The ids of finished tickets that match a query, as a store remembers, or now."""
-    remembered: list[str] | None = Objects(store).read_fact(_name(query, sweep))
+    remembered = Objects(store).read_fact(_name(query, sweep), list[str])
     if remembered is not None:
         return remembered
     rows = matching(results.all_trials(store), query, "source.query")

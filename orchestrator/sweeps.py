@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from pydantic import ValidationError
@@ -82,7 +83,7 @@ def recorded(store: Store) -> list[Sweep]:
     found = []
     for name in sorted(store.list(names.SWEEPS)):
         try:
-            sweep = Sweep.model_validate(objects.read_fact(name))
+            sweep = Sweep.model_validate(objects.read_fact(name, dict[str, Any]))
             sweep.trials()
             found.append(sweep)
         except ValueError as error:  # of another version, or a plugin that is not importable here

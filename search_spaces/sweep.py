@@ -56,6 +56,10 @@ def _seeds(value: Any) -> Any:
     return [{"init": seed, "order": seed} if type(seed) is int else seed for seed in value]
 
 
+_UNSAID = IMP()
+"""The method of a source that says none."""
+
+
 class Override(Spec):
     """Settings for the trials that match, such as `where: {model: vae}` and `set: {recipe.lr: 1e-3}`."""
 
@@ -152,10 +156,12 @@ class Sweep(WithPlugins, Settings):
     def _beside(self, settings: _SettingsByTrial, point: Point, fields: Mapping[str, Any]) -> Trial:
         """The trial that differs from another in some fields, with what the sweep sets for its like."""
         axes = {name: value for name, value in fields.items() if name in Point._fields}
-        other = point._replace(**{"method": IMP(), **axes})
+        other = point._replace(**{"method": _UNSAID, **axes})
         chosen = settings.of(other)
-        recipe = chosen.recipe.model_dump() | fields.get("recipe", {})
-        own = chosen.model_copy(update={"recipe": Recipe.model_validate(recipe), "evaluation": Evaluation()})
+        recipe = chosen.recipe
+        if "recipe" in fields:
+            recipe = Recipe.model_validate(recipe.model_dump() | fields["recipe"])
+        own = chosen.model_copy(update={"recipe": recipe, "evaluation": Evaluation()})
         trial = self._trial(settings, own.model_copy(update={"epochs": fields.get("epochs", own.epochs)}), other)
         trial.check()
         return trial
@@ -176,6 +182,7 @@ class _SettingsByTrial:
         self._sweep = sweep
         self._base = sweep.model_dump(include=set(Settings.model_fields))
         self._cache: dict[tuple[int, ...], Settings] = {}
+        self._dumped: dict[int, tuple[Spec, dict[str, Any]]] = {}
         self._rewound: dict[tuple[int, int], tuple[Method, Method]] = {}
         self._idle = {f"overrides.{i}.where" for i in range(len(sweep.overrides))}
         self._idle |= {f"exclude.{i}" for i in range(len(sweep.exclude))}
@@ -203,12 +210,18 @@ class _SettingsByTrial:
     def _matching(self, label: str, conditions: Sequence[Condition], point: Point) -> list[int]:
         if not conditions:
             return []
-        fields: dict[str, Any] = {n: a.model_dump() if isinstance(a, Spec) else a for n, a in point._asdict().items()}
+        fields = {n: self._fields_of(a) if isinstance(a, Spec) else a for n, a in point._asdict().items()}
         if point.seed.init == point.seed.order:
-            fields["seed"]["name"] = point.seed.init  # so that `seed: 3` means what it means in the list of seeds
+            # so that `seed: 3` means what it means in the list of seeds
+            fields["seed"] = {**fields["seed"], "name": point.seed.init}
         found = [i for i, condition in enumerate(conditions) if matches(condition, fields)]
         self._idle -= {label.format(i) for i in found}
         return found
+
+    def _fields_of(self, spec: Spec) -> dict[str, Any]:
+        if id(spec) not in self._dumped:
+            self._dumped[id(spec)] = spec, spec.model_dump()  # both, as above
+        return self._dumped[id(spec)][1]
 
     def _of(self, *overrides: int) -> Settings:
         if overrides not in self._cache:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import TypeAdapter
 from safetensors.torch import load, save
 from torch import Tensor
 
 from search_spaces.canonical import canonical_json
 from workers import names, snapshot
+from workers.facts import Evaluation, Pruning, Selection
 from workers.ledger import Ledger, SegmentRecord
 from workers.objects import Objects
 from workers.points import CHECKPOINT, FULL, WEIGHTS, Held
@@ -19,6 +21,7 @@ from workers.pruning import Mask
 from workers.stages import MaskKey, State
 from workers.store import Store
 
+_record = TypeAdapter(SegmentRecord)
 _DECIDED, _TIED = b"1", b"0"
 
 
@@ -28,6 +31,12 @@ class Point:
 
     tensors: dict[str, Tensor]
     record: SegmentRecord | None
+
+    @classmethod
+    def unpack(cls, payload: bytes) -> Point:
+        length = int.from_bytes(payload[:8], "little")
+        fact = json.loads(payload[8 : 8 + length])["__metadata__"]["record"]
+        return cls(load(payload), _record.validate_json(fact) if fact else None)
 
 
 class Archive:
@@ -49,14 +58,11 @@ class Archive:
     def point(self, state: State, *, moments: bool) -> Point | None:
         """A stored state; with `moments` only one that training can go on from."""
         for kept in (FULL, CHECKPOINT) if moments else (FULL, WEIGHTS, CHECKPOINT):
-            payload = self.objects.read(names.state(state.line.key, state.epoch, kept))
-            if payload is not None:
-                length = int.from_bytes(payload[:8], "little")
-                fact = json.loads(payload[8 : 8 + length])["__metadata__"]["record"]
-                record = SegmentRecord.parse(json.loads(fact)) if fact else None
-                if record:
-                    self.ledger.enter(record)
-                return Point(load(payload), record)
+            point = self.objects.parsed(names.state(state.line.key, state.epoch, kept), Point.unpack)
+            if point is not None:
+                if point.record:
+                    self.ledger.enter(point.record)
+                return point
         return None
 
     def commit_point(self, state: State, kept: str, point: Point) -> None:
@@ -81,20 +87,18 @@ class Archive:
         return record
 
     def mask(self, key: MaskKey) -> Mask | None:
-        payload = self.objects.read(names.mask(key))
-        return None if payload is None else Mask.unpack(payload)
+        return self.objects.parsed(names.mask(key), Mask.unpack)
 
     def commit_mask(self, key: MaskKey, mask: Mask) -> None:
         self.objects.commit(names.mask(key), mask.pack())
 
-    def pruning(self, key: MaskKey) -> dict[str, Any] | None:
+    def pruning(self, key: MaskKey) -> Mapping[str, Any] | None:
         """How a mask was found: `scored_by` what, in how many `flops`, `seconds` and `cpu_seconds`.
 
         `tied_share` is the fraction of what it keeps that was drawn among equal scores. Of a mask that emerged also
         the `epoch`.
         """
-        fact: dict[str, Any] | None = self.objects.read_fact(names.pruning(key))
-        return fact
+        return self.objects.read_fact(names.pruning(key), Pruning)
 
     def commit_pruning(self, key: MaskKey, mask: Mask, fact: dict[str, Any]) -> None:
         """Store a mask that was found. What is known of it comes first, so that it is there where the mask is."""
@@ -103,23 +107,22 @@ class Archive:
 
     def glimpse(self, key: MaskKey, epoch: int) -> tuple[Mask, bool] | None:
         """What was kept at an epoch by a stage whose mask is to emerge, and whether no tie had a say in it."""
-        payload = self.objects.read(names.glimpse(key, epoch))
-        return None if payload is None else (Mask.unpack(payload[1:]), payload[:1] == _DECIDED)
+        return self.objects.parsed(
+            names.glimpse(key, epoch), lambda payload: (Mask.unpack(payload[1:]), payload[:1] == _DECIDED)
+        )
 
     def commit_glimpse(self, key: MaskKey, epoch: int, kept: Mask, decided: bool) -> None:
         self.objects.commit(names.glimpse(key, epoch), (_DECIDED if decided else _TIED) + kept.pack())
 
-    def evaluation(self, key: str) -> dict[str, Any] | None:
+    def evaluation(self, key: str) -> Mapping[str, Any] | None:
         """What was measured under `key`: its metrics, and the machine that measured them."""
-        fact: dict[str, Any] | None = self.objects.read_fact(names.evaluation(key))
-        return fact
+        return self.objects.read_fact(names.evaluation(key), Evaluation)
 
     def commit_evaluation(self, key: str, fact: dict[str, Any], pictures: Mapping[str, bytes]) -> None:
         for kind, picture in pictures.items():
             self.store.put_if_absent(names.picture(key, kind), picture)
         self.objects.commit_fact(names.evaluation(key), fact)
 
-    def selection(self, key: str) -> dict[str, Any] | None:
+    def selection(self, key: str) -> Mapping[str, Any] | None:
         """Which `epoch` was selected, `by` which metric, its `values` at all, and the key of its `evaluation`."""
-        fact: dict[str, Any] | None = self.objects.read_fact(names.selection(key))
-        return fact
+        return self.objects.read_fact(names.selection(key), Selection)

@@ -93,11 +93,12 @@ class Choices:
             reasons = (f"{asked}, as asked for", _missing(asked) if self._planning else None)
             return asked, "; ".join(filter(None, reasons))
         key = digest({"dataset": data.in_full(trial.dataset).model_dump()})
-        remembered = self._objects.read_fact(names.choice(key))
+        remembered = self._objects.read_fact(names.choice(key), str)
         if remembered == "none":
             return None, "none, as before in this store; name evaluation.distances.features to have any"
-        if remembered is not None and _too_few(remembered, trial.evaluation) is None:
-            return remembered, f"{remembered}, as before in this store"
+        for known in SPACES:
+            if known == remembered and _too_few(known, trial.evaluation) is None:
+                return known, f"{known}, as before in this store"
         found, why = _best_that_is_there(trial, self._card(trial.dataset))
         self._chosen.setdefault(key, found or "none")
         return found, why
@@ -106,7 +107,7 @@ class Choices:
         if features is None:
             return Distances(features="none")
         if features not in self._weights:
-            known: str | None = self._objects.read_fact(names.choice(_network_key(features)))
+            known = self._objects.read_fact(names.choice(_network_key(features)), str)
             self._weights[features] = known or self._weights_of(features)
         chosen = {"features": features, "weights": self._weights[features]}
         return trial.evaluation.distances.model_copy(update=chosen)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
 
 from search_spaces.errors import TombolaError
 from search_spaces.methods import Control, Method
 from search_spaces.transfer import Transfer
 from search_spaces.trial import Code, Trial
 from workers import names
+from workers.facts import PluginCode
 from workers.objects import Objects
 from workers.plugin_code import code_of, plugin_modules
 from workers.store import Store
@@ -98,10 +98,12 @@ class Codes:
                     self._former[module] = others[-1]
         return self._settled[module]
 
-    def _known(self, module: str) -> dict[str, dict[str, Any]]:
+    def _known(self, module: str) -> dict[str, PluginCode]:
         """What the store remembers of a module, by its codes, the oldest first."""
-        facts = [self._objects.read_fact(name) for name in self._objects.store.list(names.codes_of(module))]
-        return {fact["code"]: fact for fact in sorted((f for f in facts if f), key=lambda fact: str(fact["since"]))}
+        facts = [
+            self._objects.read_fact(name, PluginCode) for name in list(self._objects.store.list(names.codes_of(module)))
+        ]
+        return {fact["code"]: fact for fact in sorted((f for f in facts if f), key=lambda fact: fact["since"])}
 
     def _find_orphans(self, trials: Iterable[Trial]) -> None:
         """Note which trials ended in the store when modules that have changed since were what they were."""

@@ -67,10 +67,9 @@ class Failures:
 
     def of(self, stage: Stage) -> Failure | None:
         """The recorded failure that stands in the way of `stage`, or None."""
-        fact = self._objects.read_fact(names.failure(subject(stage)))
-        if fact is None:
+        failure = self._objects.read_fact(names.failure(subject(stage)), Failure)
+        if failure is None:
             return None
-        failure = Failure(**fact)
         return failure if failure.epoch is None or _reaches(stage, failure.epoch) else None
 
     def any_of(self, stages: Iterable[Stage]) -> Failure | None:
@@ -87,8 +86,8 @@ class Failures:
         recorded = set(self._objects.store.list(names.FAILURES))
         cleared = 0
         for name in recorded & {names.failure(key) for stage in stages for key in _subjects(stage)}:
-            fact = self._objects.read_fact(name)
-            if fact is not None and fact["kind"] in kinds:
+            failure = self._objects.read_fact(name, Failure)
+            if failure is not None and failure.kind in kinds:
                 self._objects.store.delete(name)
                 cleared += 1
         return cleared

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from workers import names
 from workers.objects import Objects
@@ -31,10 +30,6 @@ class SegmentRecord:
     machine: dict[str, str | int]
     epochs: tuple[TrainedEpoch, ...]
 
-    @classmethod
-    def parse(cls, fact: dict[str, Any]) -> SegmentRecord:
-        return cls(**{**fact, "epochs": tuple(TrainedEpoch(**epoch) for epoch in fact["epochs"])})
-
 
 class Ledger:
     """The segment records of a store."""
@@ -48,18 +43,21 @@ class Ledger:
     def ending_at(self, line: str, end: int) -> SegmentRecord | None:
         """The record of the segment of a line that ended at epoch `end`."""
         for kept in (FULL, WEIGHTS, CHECKPOINT):
-            fact = self._objects.read_fact(names.segment(line, end, kept))
-            if fact is not None:
-                return SegmentRecord.parse(fact)
+            record = self._objects.read_fact(names.segment(line, end, kept), SegmentRecord)
+            if record is not None:
+                return record
         return None
 
     def passing(self, line: str, epoch: int) -> SegmentRecord | None:
         """The record of a segment of a line that was trained through an epoch, without a cut there."""
-        facts = (self._objects.read_fact(name) for name in self._objects.store.list(names.segments_of(line)))
-        found = [SegmentRecord.parse(fact) for fact in facts if fact is not None]
+        found = self._records(names.segments_of(line))
         return next((record for record in found if record.begin < epoch < record.end), None)
 
     def all(self) -> list[SegmentRecord]:
         """Every record, in no stated order."""
-        facts = (self._objects.read_fact(name) for name in self._objects.store.list(names.LEDGER))
-        return [SegmentRecord.parse(fact) for fact in facts if fact is not None]
+        return self._records(names.LEDGER)
+
+    def _records(self, folder: str) -> list[SegmentRecord]:
+        listed = list(self._objects.store.list(folder))
+        found = (self._objects.read_fact(name, SegmentRecord) for name in listed)
+        return [record for record in found if record is not None]

@@ -3,30 +3,45 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-from typing import Any
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
 
 from search_spaces.canonical import canonical_json
 from workers.store import Store
 
-_MAGIC = b"tombola1 "
 _log = logging.getLogger("tombola")
 
-
-def seal(payload: bytes) -> bytes:
-    """`payload` behind one line that holds its SHA-256."""
-    return _header(payload) + b"\n" + payload
+T = TypeVar("T")
 
 
-def unseal(data: bytes) -> bytes | None:
-    """The payload of sealed `data`, or None if it is not what was sealed."""
+def seal(name: str, payload: bytes) -> bytes:
+    """`payload` behind one line that holds the SHA-256 of it and of the name that it is stored under."""
+    return _header(name, payload) + b"\n" + payload
+
+
+def unseal(name: str, data: bytes) -> bytes:
+    """The payload of what was sealed under a name.
+
+    Raises:
+        ValueError: if it is not what was sealed, or not under that name.
+    """
     header, _, payload = data.partition(b"\n")
-    return payload if header == _header(payload) else None
+    if header not in (_header(name, payload), _header_of_any_name(payload)):
+        raise ValueError("its checksum is another")
+    return payload
 
 
-def _header(payload: bytes) -> bytes:
-    return _MAGIC + hashlib.sha256(payload).hexdigest().encode()
+def _header(name: str, payload: bytes) -> bytes:
+    return b"tombola2 " + hashlib.sha256(name.encode() + b"\n" + payload).hexdigest().encode()
+
+
+def _header_of_any_name(payload: bytes) -> bytes:
+    """What stood before the payload in stores whose seals did not hold names."""
+    return b"tombola1 " + hashlib.sha256(payload).hexdigest().encode()
 
 
 class Objects:
@@ -37,23 +52,39 @@ class Objects:
 
     def read(self, name: str) -> bytes | None:
         """The payload under `name`; None if there is none, or if it was damaged and has been removed."""
+        return self.parsed(name, bytes)
+
+    def parsed(self, name: str, parse: Callable[[bytes], T]) -> T | None:
+        """What `parse` makes of the payload under `name`; what it can make nothing of is damaged, too."""
         data = self.store.get(name)
         if data is None:
             return None
-        payload = unseal(data)
-        if payload is None:
-            _log.warning("%s is damaged in store %s: it is removed and will be made again", name, self.store.uri)
+        try:
+            return parse(unseal(name, data))
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - parsers of foreign bytes raise anything
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+            _log.warning(
+                "%s is damaged in store %s (%s): it is removed and will be made again", name, self.store.uri, why
+            )
             self.store.delete(name)
-        return payload
+            return None
 
     def commit(self, name: str, payload: bytes) -> bool:
         """Store `payload` unless `name` is taken; False if it was, and the earlier commit stays."""
-        return self.store.put_if_absent(name, seal(payload))
+        return self.store.put_if_absent(name, seal(name, payload))
 
-    def read_fact(self, name: str) -> Any:
-        """The JSON value under `name`, or None."""
-        payload = self.read(name)
-        return None if payload is None else json.loads(payload)
+    def read_fact(self, name: str, kind: type[T]) -> T | None:
+        """The JSON value under `name`, of the type `kind`, or None."""
+        form: Any = kind
+        parse: Callable[[bytes], T] = _adapter(form).validate_json
+        return self.parsed(name, parse)
 
     def commit_fact(self, name: str, fact: Any) -> bool:
         return self.commit(name, canonical_json(fact).encode())
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

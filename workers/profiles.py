@@ -37,5 +37,4 @@ def profile_key(trial: Trial) -> str:
 
 def known_profile(trial: Trial, store: Store) -> Profile | None:
     """The profile of a trial, if it was measured on this machine before."""
-    fact = Objects(store).read_fact(names.profile(profile_key(trial)))
-    return None if fact is None else Profile(**fact)
+    return Objects(store).read_fact(names.profile(profile_key(trial)), Profile)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -38,7 +39,7 @@ def imported_state(sha256: str) -> State:
 
 def plugins_of(store: Store, ticket: str) -> tuple[str, ...]:
     """The plugins that the model of an imported ticket needs."""
-    return tuple((Objects(store).read_fact(names.ticket(ticket)) or {}).get("plugins", ()))
+    return tuple((Objects(store).read_fact(names.ticket(ticket), dict[str, Any]) or {}).get("plugins", ()))
 
 
 def imported(store: Store, ticket: str) -> Imported:
@@ -47,13 +48,13 @@ def imported(store: Store, ticket: str) -> Imported:
     Raises:
         TicketError: if the store has none, or its model is not known here.
     """
-    fact = Objects(store).read_fact(names.ticket(ticket))
+    fact = Objects(store).read_fact(names.ticket(ticket), dict[str, Any])
     if fact is None:
         bring = f"tombola import FILE --store {shlex.quote(store.uri)}"
         raise TicketError(f"no ticket {ticket!r} in store {store.uri}; `{bring}` brings one in")
     try:
         import_plugins(plugins_of(store, ticket))
-        return Imported.model_validate({key: fact[key] for key in Imported.model_fields})
+        return Imported.model_validate({key: fact.get(key) for key in Imported.model_fields})
     except ValidationError as error:
         raise TicketError(f"ticket {ticket}: {sentence(error)}") from error
     except ValueError as error:

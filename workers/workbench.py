@@ -167,6 +167,12 @@ class Workbench(Laboratory):
                 return self._trainer.has_trained(stage)
             case Emerge():
                 return self.archive.mask(stage.key) is not None and self._keeps_where_it_emerged(stage)
+            case Prune():
+                return self.archive.mask(stage.key) is not None and self.archive.pruning(stage.key) is not None
+            case Redraw() | Move():
+                return self.archive.mask(stage.key) is not None
+            case Evaluate():
+                return self.archive.evaluation(stage.key) is not None
             case Features():
                 return self._examiner.has_taken(stage)
             case Select():

@@ -73,7 +73,9 @@ def test_an_imported_ticket_is_in_the_store_as_it_is_in_the_file(ticket: Path, s
     source = imported(store, name)
     assert (source.sha256, source.image) == (sha256, (1, 32, 32))
     assert source.model == models.parse(TOY_MODELS["linear_autoencoder"])
-    assert json.loads(Objects(store).read_fact(names.ticket(name))["trial"])["sparsity"] == toy_trial().sparsity
+    fact = Objects(store).read_fact(names.ticket(name), dict[str, Any])
+    assert fact is not None
+    assert json.loads(fact["trial"])["sparsity"] == toy_trial().sparsity
 
 
 @pytest.mark.parametrize("options", [{"name": "sngan"}, {"name": "dcgan", "ema": 0.9}, {"name": "conv_autoencoder"}])

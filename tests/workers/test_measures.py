@@ -261,7 +261,7 @@ def test_a_damaged_evaluation_of_the_best_epoch_is_made_again(store: Store) -> N
     run(store, "linear_autoencoder", **asked)
     before = results.trials(store.uri)["best_score"][0]
     (selection,) = store.list("objects/selections")
-    measured = Objects(store).read_fact(selection)["evaluation"]
+    measured = (Objects(store).read_fact(selection, dict[str, Any]) or {})["evaluation"]
     store.delete(names.evaluation(measured))
     store.put_if_absent(names.evaluation(measured), b"damaged")
     for name in list(store.list(names.TRIALS)):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,8 @@ from workers.feature_spaces import SPACES
 from workers.objects import Objects
 from workers.store import Store, open_store
 from workers.training import normalised
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +47,11 @@ def network(store: Store, distances: Distances, device: torch.device) -> Network
 def _network(store_uri: str, features: str, weights: str, device: torch.device) -> Network:
     objects = Objects(open_store(store_uri))
     if features == "fashion":
-        payload = _needed(objects, names.classifier(weights), "the classifier 'fashion'")
-        small = classifiers.unpack(payload, "fashion", 1, device)
-        return Network(Penultimate(small), hashlib.sha256(payload).hexdigest())
-    state = state_dict_of(_needed(objects, names.weights(weights), f"the weights of {features}"))
+        name, what = names.classifier(weights), "the classifier 'fashion'"
+        small = _needed(objects, name, what, lambda payload: classifiers.unpack(payload, "fashion", 1, device))
+        sha256 = _needed(objects, name, what, lambda payload: hashlib.sha256(payload).hexdigest())
+        return Network(Penultimate(small), sha256)
+    state = _needed(objects, names.weights(weights), f"the weights of {features}", state_dict_of)
     inception = features == "inception"
     made = Inception(state, device, SPACES["inception"].layer) if inception else EffNet(state, device)
     return Network(made, weights)
@@ -63,19 +68,23 @@ def classifier(store: Store, key: str, network: str, channels: int, device: torc
 
 @lru_cache(maxsize=2)
 def _classifier(store_uri: str, key: str, network: str, channels: int, device: torch.device) -> nn.Module:
-    payload = _needed(Objects(open_store(store_uri)), names.classifier(key), f"the classifier {network!r}")
-    return classifiers.unpack(payload, network, channels, device)
+    return _needed(
+        Objects(open_store(store_uri)),
+        names.classifier(key),
+        f"the classifier {network!r}",
+        lambda payload: classifiers.unpack(payload, network, channels, device),
+    )
 
 
 def real_features(store: Store, key: str) -> FeatureSet | None:
     """The features of real images that a stage has taken, or None; read once a process."""
     if (store.uri, key) not in _real:
-        payload = Objects(store).read(names.features(key))
-        if payload is None:
+        found = Objects(store).parsed(names.features(key), FeatureSet.unpack)
+        if found is None:
             return None
         while len(_real) >= _KEPT:
             del _real[next(iter(_real))]
-        _real[store.uri, key] = FeatureSet.unpack(payload)
+        _real[store.uri, key] = found
     return _real[store.uri, key]
 
 
@@ -105,10 +114,10 @@ class Penultimate:
         return self._classifier.features(seen)
 
 
-def _needed(objects: Objects, name: str, what: str) -> bytes:
-    payload = objects.read(name)
-    if payload is None:
+def _needed(objects: Objects, name: str, what: str, parse: Callable[[bytes], T]) -> T:
+    found = objects.parsed(name, parse)
+    if found is None:
         raise ExtractorError(
             f"{what}: {name} is gone from store {objects.store.uri}; resume the sweep to have it again"
         )
-    return payload
+    return found
