@@ -23,7 +23,8 @@ class Estimate:
     `hours` are those of the missing epochs one after the other, `critical_path_hours` those of the longest chain of
     the whole plan, which no number of workers can shorten; both are None where this machine lacks the GPU to measure
     them on. `flops` are those of all training, and `gpu_hours` what they take of a GPU that does so many `tflops`
-    (TFLOP/s). Of the data sets in `data_missing`, which are not here, the store is taken to hold nothing.
+    (TFLOP/s). Of the data sets in `data_missing`, which are not here, the store is taken to hold nothing. Kernels in
+    `not_prunable` are trained, and stay as they are in every mask.
     """
 
     trials: int
@@ -44,6 +45,7 @@ class Estimate:
     gpu_hours_alone: float
     gpu_hours: float
     data_missing: tuple[str, ...]
+    not_prunable: tuple[str, ...]
 
 
 def estimate(plan: Plan, store: Store, executor: Executor, tflops: float = TFLOPS) -> Estimate:
@@ -74,6 +76,7 @@ def estimate(plan: Plan, store: Store, executor: Executor, tflops: float = TFLOP
         gpu_hours_alone=gpu_hours(flops.alone, tflops),
         gpu_hours=gpu_hours(flops.shared, tflops),
         data_missing=tuple(sorted({dataset.name for dataset in datasets if data.card_or_nominal(dataset).nominal})),
+        not_prunable=_not_prunable(plan),
     )
 
 
@@ -87,3 +90,12 @@ def _profiles(plan: Plan, store: Store, executor: Executor) -> Mapping[str, Prof
         return executor.profiles(plan.models, store)
     except DeviceError:
         return profiles_by_trial(plan.models, sizes_or_unknown)
+
+
+def _not_prunable(plan: Plan) -> tuple[str, ...]:
+    """The kernels that no mask can be for, each behind the title of its model."""
+    # Imported here because it loads torch, which no other part of a plan needs.
+    from workers.profiling import not_prunable
+
+    models = {(trial.model, trial.dataset) for trial in plan.models}
+    return tuple(sorted({f"{model.title}: {name}" for model, dataset in models for name in not_prunable(model, dataset)}))

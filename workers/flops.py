@@ -66,8 +66,9 @@ def step_flops(family: Family, image: tuple[int, int, int], batch: int) -> dict[
     with FakeTensorMode(), FlopCounter() as counter:
         double = _without_weights(family)
         meters = {name: _Meter(counter) for name in double.kernels()}
-        for name, layer in double.kernels().items():
-            meters[name].attach(layer)
+        for name, layers in double.layers().items():
+            for layer in layers:
+                meters[name].attach(layer)
         double.networks.train()
         for step in range(double.period):
             for loss in islice(double.losses(torch.empty(batch, *image), torch.Generator()), double.due(step)):

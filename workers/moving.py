@@ -40,7 +40,8 @@ def graft(source: Snapshot, onto: Snapshot, giver: Family, taker: Family, bodies
     there = counterparts(giver, taker, bodies)
     own = {name: tensor for name, tensor in onto.items() if tensor_of(name) not in there}
     # two may come from one, and what is stored shares no memory
-    return own | {name: source[other].clone() for name, other in there.items()}
+    grafted = own | {name: source[other].clone() for name, other in there.items()}
+    return grafted | {name: grafted[first].clone() for name, first in taker.shared().items()}
 
 
 def counterparts(giver: Family, taker: Family, bodies: Collection[str]) -> dict[str, str]:

@@ -58,6 +58,17 @@ def epoch_flops(model: ModelSpec, dataset: DatasetSpec, batch: int) -> float:
     return _or(0.0, model, "followed", lambda: cost(model, card.image, batch).step * (card.train // batch))
 
 
+@cache
+def not_prunable(model: ModelSpec, dataset: DatasetSpec) -> list[str]:
+    """The kernels of a model that no mask can be for, by name; none, with a warning, if it cannot be built.
+
+    Raises:
+        TombolaError: if the model cannot be built for such images.
+    """
+    image = data.card_or_nominal(dataset).image
+    return _or([], model, "built", lambda: build(model, image).not_prunable())
+
+
 T = TypeVar("T")
 
 

@@ -14,6 +14,7 @@ from torchvision.models import resnet18
 from search_spaces.errors import TombolaError
 from workers.data import DatasetCard
 from workers.models import draw_weights
+from workers.models.constructing import constructing
 from workers.randomness import generator
 from workers.training import normalised
 
@@ -73,11 +74,10 @@ SCHOOLINGS: Mapping[str, Schooling] = {
 
 def untrained(network: str, card: DatasetCard, device: torch.device) -> nn.Module:
     """A classifier for the classes of a data set, with first weights that are always the same."""
-    with torch.device("meta"):
+    with constructing(0):
         made = SCHOOLINGS[network].build(card.image[0], card.classes)
-    made.to_empty(device=device).to(memory_format=torch.channels_last)
     draw_weights(made, lambda name: generator(0, f"classifier:{name}"))
-    return made
+    return made.to(device).to(memory_format=torch.channels_last)
 
 
 def fit(network: str, classifier: nn.Module, images: Tensor, labels: Tensor) -> Iterator[int]:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
-from torch.nn.utils.parametrize import is_parametrized
 
 from search_spaces import models as specs
-from search_spaces.errors import TombolaError
 from search_spaces.spec import maker
 from workers.models.backbones import Backbone, ConvBackbone, MLPBackbone, Norm, PooledBackbone, ResNetBackbone
+from workers.models.constructing import constructing
+from workers.models.drawing import draw_weights, initialise
 from workers.models.families import GAN, VAE, Autoencoder, ClippedWGAN, Family, HingeGAN, PenalisedWGAN
+from workers.models.placing import materialise, without_weights
 from workers.models.spectral import spare_empty_kernels
-from workers.randomness import generator
+from workers.models.tensors import ModelError, check_tensors
 
 Image = tuple[int, int, int]
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-
-
-class ModelError(TombolaError):
-    """A model that cannot be composed as it is asked for."""
 
 
 backbones: dict[str, Callable[[Image, int, int], Backbone]] = {
@@ -107,61 +104,25 @@ builders: dict[str, Callable[[Any, Image, str], Family]] = {
 
 
 def build(spec: specs.ModelSpec, image: Image, precision: str = "fp32") -> Family:
-    """The model of `spec` for images (channels, height, width), on the meta device, without weights.
+    """The model of `spec` for images (channels, height, width), without weights: its parameters are on the meta device.
+
+    Buffers are as the constructor makes them, the same each time.
 
     Raises:
-        TombolaError: if the model cannot be built for such images.
+        TombolaError: if the model cannot be built for such images, or has tensors that cannot be trained or stored.
     """
-    with torch.device("meta"):
-        family = maker(builders, spec.name, "workers.models.builders")(spec, image, precision)
+    construct = partial(maker(builders, spec.name, "workers.models.builders"), spec, image, precision)
+    with constructing(0):
+        family = construct()
+    try:
+        check_tensors(family.networks)
+        family.check()
+    except ModelError as error:
+        raise ModelError(f"{spec.name}: {error}") from error
     spare_empty_kernels(family.networks)
+    family.construct = construct
+    without_weights(family.networks)
     return family
-
-
-def materialise(family: Family, device: torch.device) -> None:
-    """Give a model from `build` uninitialised weights on `device`, laid out channels_last."""
-    family.networks.to_empty(device=device)
-    family.networks.to(memory_format=torch.channels_last)
-
-
-def initialise(family: Family, seed: int, draw: str) -> None:
-    """Draw first weights: kernels and biases uniform in ±1/sqrt(fan-in), PyTorch's own defaults; norms neutral.
-
-    Each tensor has a generator of its own, seeded by its role, so a tensor's draw depends on nothing but its
-    role and shape: models that share a role start it alike, and so does a network that follows another.
-    """
-    draw_weights(family.networks, lambda name: generator(seed, f"{draw}:{family.role(name)}"))
-
-
-def draw_weights(network: nn.Module, noise: Callable[[str], torch.Generator]) -> None:
-    """Draw the weights of every layer of a network, each tensor with the generator that `noise` gives for its name."""
-    for name, module in network.named_modules():
-        if isinstance(module, NORMS):
-            module.reset_parameters()
-        elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            tensors = dict(module.named_parameters())
-            bound = max(tensors.values(), key=torch.Tensor.dim)[0].numel() ** -0.5
-            for kind, tensor in tensors.items():
-                values = torch.empty(tensor.shape).uniform_(-bound, bound, generator=noise(f"{name}.{kind}"))
-                with torch.no_grad():
-                    tensor.copy_(values)
-            if is_parametrized(module, "weight"):
-                _draw_vectors(module, lambda kind, name=name: noise(f"{name}.{kind}"))  # type: ignore[misc]
-
-
-_POWER_ITERATIONS = 15
-"""As many as torch itself begins a spectral norm with."""
-
-
-def _draw_vectors(layer: nn.Module, noise: Callable[[str], torch.Generator]) -> None:
-    """Draw the first singular vectors of a layer with spectral norm, and bring them near to those of its kernel."""
-    with torch.no_grad():
-        for kind, vector in layer.named_buffers():
-            values = torch.empty(vector.shape).normal_(generator=noise(kind))
-            vector.copy_(values / values.norm())
-        layer.train()
-        for _ in range(_POWER_ITERATIONS):
-            _ = layer.weight  # computing it in training mode is an iteration
 
 
 __all__ = [
@@ -174,4 +135,5 @@ __all__ = [
     "draw_weights",
     "initialise",
     "materialise",
+    "without_weights",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from workers.models import Family
+from workers.models import Family, without_weights
 from workers.pruning.channels import ChannelGroup, Slice, channel_groups, kept_channels
 from workers.pruning.mask import Mask
 from workers.snapshot import Snapshot, tensor_of
@@ -51,7 +51,8 @@ class Compaction:
     def family(self) -> Family:
         """The smaller family, on the meta device, without weights."""
         family = copy.deepcopy(self._family)
-        networks = family.networks.to("meta")
+        networks = family.networks
+        without_weights(networks)
         tensors: dict[str, Tensor] = networks.state_dict(keep_vars=True)
         for name in self._cuts:
             path, _, inner = name.rpartition(".")

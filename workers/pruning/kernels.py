@@ -8,8 +8,8 @@ from typing import Self
 
 from torch import nn
 from torch.nn.utils.parametrizations import _SpectralNorm
-from torch.nn.utils.parametrize import is_parametrized
 
+from workers.models.kernels import ORIGINAL, has_spectral_norm
 from workers.pruning.groups import Slice
 
 _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
@@ -35,11 +35,11 @@ class Kernel:
     @classmethod
     def of(cls, name: str, layer: nn.Module) -> Self | None:
         """The kernel of a layer; None if it has none that is understood, as one in groups or computed by a hook."""
-        normed = _has_spectral_norm(layer)
+        normed = _is_normed(layer)
         kind = type(layer).__bases__[0] if normed else type(layer)
         if kind not in _LAYERS or getattr(layer, "groups", 1) != 1:
             return None
-        own = "parametrizations.weight.original" if normed else "weight"
+        own = ORIGINAL if normed else "weight"
         parameters = dict(layer.named_parameters())
         if own not in parameters:
             return None
@@ -58,13 +58,13 @@ class Kernel:
         )
 
 
-def _has_spectral_norm(layer: nn.Module) -> bool:
-    """Whether that, by rows of what is made, is all that is done to a layer's weight, and nothing to its others."""
-    if not is_parametrized(layer, "weight"):
+def _is_normed(layer: nn.Module) -> bool:
+    """Whether a layer has spectral norm, by rows of what is made."""
+    if not has_spectral_norm(layer):
         return False
-    assert isinstance(layer.parametrizations, nn.ModuleDict)
-    done = [each for steps in layer.parametrizations.children() for each in steps.children()]
-    return len(done) == 1 and isinstance(done[0], _SpectralNorm) and done[0].dim == _made_along(layer)
+    norm = layer.get_submodule("parametrizations.weight.0")
+    assert isinstance(norm, _SpectralNorm)
+    return norm.dim == _made_along(layer)
 
 
 def _made_along(layer: nn.Module) -> int:

@@ -1,0 +1,101 @@
+"""Drawing: the first weights of networks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import is_parametrized
+
+from workers.models.constructing import constructing
+from workers.models.families import Family
+from workers.models.kernels import ORIGINAL, has_spectral_norm, kernel_of
+from workers.models.tensors import ModelError, replace_tensors
+from workers.randomness import generator
+
+
+def initialise(family: Family, seed: int, draw: str) -> None:
+    """Give all weights and buffers their first values, which depend on nothing but the seed, the draw, and their role.
+
+    Kernels and biases of convolutions and linear layers are uniform in ±1/sqrt(fan-in), PyTorch's own defaults, and
+    each has a generator of its own, seeded by its role: models that share a role start it alike, and so does a network
+    that follows another. All other layers are reset by their own `reset_parameters`, under a generator of their role.
+    What that leaves is as the constructor made it, under one generator of the seed and the draw.
+
+    Raises:
+        ModelError: if a tensor has no finite first value.
+    """
+    networks = _constructed(family, generator(seed, f"{draw}:constructor").initial_seed())
+    draw_weights(networks, lambda name: generator(seed, f"{draw}:{family.role(name)}"))
+    state = networks.state_dict()
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise ModelError(
+                f"{name} has no finite first value: its layer must give it one, in its constructor or in "
+                "reset_parameters; a constant that is infinite is to be a buffer with persistent=False"
+            )
+    family.networks.load_state_dict(state)
+
+
+def _constructed(family: Family, seed: int) -> nn.ModuleDict:
+    """Networks like those of a family on the CPU, as constructed; NaN where that is not known."""
+    with constructing(seed):
+        if family.construct is not None:
+            return family.construct().networks
+        networks = copy.deepcopy(family.networks)
+        replace_tensors(networks, lambda tensor: torch.empty_like(tensor, device="cpu"))
+        return networks
+
+
+def draw_weights(network: nn.Module, noise: Callable[[str], torch.Generator]) -> None:
+    """Draw first weights on the CPU, each tensor or layer with the generator that `noise` gives for its name.
+
+    Layers come before those that they are part of, whose `reset_parameters` thus has the last word.
+    """
+    for name, layer in reversed(list(network.named_modules())):
+        if (kernel := kernel_of(layer)) is not None and _is_torchs(type(layer)):
+            _draw_kernel(layer, kernel, lambda kind, name=name: noise(f"{name}.{kind}"))  # type: ignore[misc]
+        elif not is_parametrized(layer) and (reset := _reset_of(layer)):
+            with constructing(noise(f"{name}.reset_parameters").initial_seed()):
+                reset()
+
+
+def _is_torchs(kind: type[nn.Module]) -> bool:
+    """Whether a kind of layer starts its kernel and bias as torch does."""
+    return getattr(kind, "reset_parameters", None) in (_ConvNd.reset_parameters, nn.Linear.reset_parameters)
+
+
+def _reset_of(layer: nn.Module) -> Callable[[], None] | None:
+    """What gives a layer its first weights; attention and transformers name it otherwise."""
+    reset = getattr(layer, "reset_parameters", getattr(layer, "_reset_parameters", None))
+    return reset if callable(reset) else None
+
+
+def _draw_kernel(layer: nn.Module, kernel: Tensor, noise: Callable[[str], torch.Generator]) -> None:
+    bound = kernel[0].numel() ** -0.5
+    normed = has_spectral_norm(layer)
+    drawn = {ORIGINAL if normed else "weight": kernel, "bias": layer._parameters.get("bias")}
+    with torch.no_grad():
+        for kind, tensor in drawn.items():
+            if tensor is not None:
+                tensor.copy_(torch.empty(tensor.shape).uniform_(-bound, bound, generator=noise(kind)))
+    if normed:
+        _draw_vectors(layer, noise)
+
+
+_POWER_ITERATIONS = 15
+"""As many as torch itself begins a spectral norm with."""
+
+
+def _draw_vectors(layer: nn.Module, noise: Callable[[str], torch.Generator]) -> None:
+    """Draw the first singular vectors of a layer with spectral norm, and bring them near to those of its kernel."""
+    with torch.no_grad():
+        for kind, vector in layer.named_buffers():
+            values = torch.empty(vector.shape).normal_(generator=noise(kind))
+            vector.copy_(values / values.norm())
+        layer.train()
+        for _ in range(_POWER_ITERATIONS):
+            _ = layer.weight  # computing it in training mode is an iteration

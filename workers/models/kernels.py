@@ -1,0 +1,42 @@
+"""Kernels: the weights of convolutions and linear layers, on which masks can act."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.parametrize import is_parametrized
+
+KERNEL_LAYERS = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Linear,
+)
+
+ORIGINAL = "parametrizations.weight.original"
+"""Where a layer has its kernel that is normalised on the way, as by spectral norm."""
+
+
+def kernel_of(layer: nn.Module) -> nn.Parameter | None:
+    """The kernel of a layer, plain or under spectral norm.
+
+    None if it has none, or one that is computed in another way: only of spectral norm it is known that a zero in the
+    tensor that is trained stays a zero in the one that is used.
+    """
+    if not isinstance(layer, KERNEL_LAYERS):
+        return None
+    if has_spectral_norm(layer):
+        return layer.get_parameter(ORIGINAL)
+    return layer._parameters.get("weight")
+
+
+def has_spectral_norm(layer: nn.Module) -> bool:
+    """Whether spectral norm is all that is done to a layer's weight, and nothing is done to its other tensors."""
+    if not is_parametrized(layer, "weight"):
+        return False
+    assert isinstance(layer.parametrizations, nn.ModuleDict)
+    done = [each for steps in layer.parametrizations.children() for each in steps.children()]
+    return len(done) == 1 and isinstance(done[0], _SpectralNorm)

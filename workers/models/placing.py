@@ -1,0 +1,37 @@
+"""Placing: networks without weights, and on the device where they are used."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from workers.models.families import Family
+from workers.models.tensors import ModelError, replace_tensors
+
+
+def without_weights(network: nn.Module) -> None:
+    """Put the parameters of a network on the meta device; its buffers stay, for some are in no state that is stored."""
+    replace_tensors(network, lambda tensor: tensor.to("meta") if isinstance(tensor, nn.Parameter) else tensor.clone())
+
+
+def materialise(family: Family, device: torch.device) -> None:
+    """Give a model from `build` uninitialised weights on `device`, laid out channels_last, and its buffers.
+
+    Raises:
+        ModelError: if a tensor is without a value that no state will give it.
+    """
+    networks = family.networks
+    stored = networks.state_dict()
+    held = {
+        f"{path}.{name}": value for path, module in networks.named_modules() for name, value in vars(module).items()
+    }
+    for name, tensor in (held | dict(networks.named_buffers())).items():
+        if isinstance(tensor, Tensor) and tensor.is_meta and name not in stored:
+            raise ModelError(f"{name} has no value: it is in no state dict, and was constructed on the meta device")
+    replace_tensors(networks, lambda tensor: _placed(tensor, device))
+
+
+def _placed(tensor: Tensor, device: torch.device) -> Tensor:
+    layout = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
+    placed = torch.empty_like(tensor, device=device, memory_format=layout)
+    return placed if tensor.is_meta else placed.copy_(tensor)
