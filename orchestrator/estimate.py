@@ -23,8 +23,8 @@ class Estimate:
     `hours` are those of the missing epochs one after the other, `critical_path_hours` those of the longest chain of
     the whole plan, which no number of workers can shorten; both are None where this machine lacks the GPU to measure
     them on. `flops` are those of all training, and `gpu_hours` what they take of a GPU that does so many `tflops`
-    (TFLOP/s). Of the data sets in `data_missing`, which are not here, the store is taken to hold nothing. Kernels in
-    `not_prunable` are trained, and stay as they are in every mask.
+    (TFLOP/s). Of the data sets in `data_missing`, which are not here, the store is taken to hold nothing. No mask
+    can be for the kernels in `not_prunable`.
     """
 
     trials: int
@@ -98,4 +98,5 @@ def _not_prunable(plan: Plan) -> tuple[str, ...]:
     from workers.profiling import not_prunable
 
     models = {(trial.model, trial.dataset) for trial in plan.models}
-    return tuple(sorted({f"{model.title}: {name}" for model, dataset in models for name in not_prunable(model, dataset)}))
+    names = {(model.title, name) for model, dataset in models for name in not_prunable(model, dataset)}
+    return tuple(f"{title}: {name}" for title, name in sorted(names))

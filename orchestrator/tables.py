@@ -55,6 +55,7 @@ def seeds(init: int, order: int) -> str:
 def plan_table(sweep: str, measured: Sequence[str], figures: Estimate) -> Table:
     """What a plan of the sweep of that name comes to; `measured` says in what its distances are."""
     stages = ", ".join(f"{count:,} {verb}" for verb, count in figures.stages.items())
+    left = {"not prunable": "\n".join(figures.not_prunable)} if figures.not_prunable else {}
     return _facts_table(
         {
             "sweep": sweep,
@@ -70,6 +71,7 @@ def plan_table(sweep: str, measured: Sequence[str], figures: Estimate) -> Table:
             "operations, every trial alone": _operations(figures.flops_alone, figures.gpu_hours_alone, figures.tflops),
             "operations, shared": _operations(figures.flops, figures.gpu_hours, figures.tflops),
             "kept in the store": f"{figures.bytes_kept / 1e6:,.1f} MB of states and masks",
+            **left,
         }
     )
 

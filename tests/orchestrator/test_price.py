@@ -7,14 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from orchestrator.plan import make_plan
 from orchestrator.price import gpu_hours, price
+from search_spaces.models import LinearAutoencoder
 from tests.command import Tombola, write
 from tests.toys import TOY_MODELS, toy_trials
 from workers import data, weights
 from workers.choices import Choices
 from workers.data import idx
+from workers.models import Family, Image, builders, linear_autoencoder
+from workers.profiling import not_prunable
 from workers.store import Store
 
 # A multiply-add is two FLOPs. Forward and the gradient of weights take all four layers, 1024-8-4-8-1024; the gradient
@@ -110,6 +114,26 @@ def test_a_plan_says_nothing_of_data_that_is_there(tombola: Tombola, tmp_path: P
     sweep = write(tmp_path / "sweep.yaml")
     assert facts(tombola, sweep)["data_missing"] == []
     assert "missing here" not in tombola("plan", sweep).out
+
+
+def test_a_plan_names_the_kernels_that_nothing_prunes(
+    tombola: Tombola, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def attentive(spec: LinearAutoencoder, image: Image, precision: str) -> Family:
+        family = linear_autoencoder(spec, image, precision)
+        family.networks["encoder"].add_module("attend", nn.TransformerEncoderLayer(spec.latent, 2, 8, batch_first=True))
+        return family
+
+    sweep = write(tmp_path / "sweep.yaml", methods=["dense"])
+    assert facts(tombola, sweep)["not_prunable"] == []
+    assert "not prunable" not in tombola("plan", sweep).out
+    not_prunable.cache_clear()
+    monkeypatch.setitem(builders, "linear_autoencoder", attentive)
+    kernel = "linear_autoencoder: encoder.attend.self_attn.in_proj_weight"
+    assert facts(tombola, sweep)["not_prunable"] == [kernel]
+    (told,) = [line for line in tombola("plan", sweep).out.splitlines() if "not prunable" in line]
+    assert kernel in told
+    not_prunable.cache_clear()
 
 
 @pytest.mark.usefixtures("no_data")

@@ -1,0 +1,194 @@
+"""Parameters that several layers share, and those that are frozen: one tensor each, through all that a trial does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import nn
+
+from search_spaces.models import LinearAutoencoder
+from search_spaces.trial import Recipe
+from workers.architecture import architecture
+from workers.flops import step_flops
+from workers.models import Family, ModelError, build, builders, initialise, materialise
+from workers.models.families import GAN, Autoencoder
+from workers.moving import graft
+from workers.pruning import Mask, keep_top, magnitude, random
+from workers.pruning.channels import channel_groups
+from workers.snapshot import capture, restore
+from workers.stages import AS_THE_RECIPE
+from workers.trainee import Trainee
+from workers.training import optimizers_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CPU = torch.device("cpu")
+IMAGE = (1, 8, 8)
+FIRST, SECOND = "encoder.1.weight", "encoder.3.weight"
+
+
+def pair(kind: str) -> tuple[nn.Module, nn.Module]:
+    """Two layers that are one, share their kernel, or of which the second is frozen."""
+    one, other = nn.Linear(64, 64), nn.Linear(64, 64)
+    if kind == "twice":
+        return one, one
+    if kind == "tied":
+        other.weight = one.weight
+    if kind == "frozen":
+        other.requires_grad_(False)
+    return one, other
+
+
+def autoencoder(kind: str) -> dict[str, nn.Module]:
+    one, other = pair(kind)
+    last = nn.Linear(4, 64)
+    encoder = nn.Sequential(nn.Flatten(), one, nn.ReLU(), other, nn.Linear(64, 4))
+    if kind == "bodies":
+        last = nn.Linear(64, 64)
+        last.weight = one.weight
+        encoder = encoder[:4]
+    return {"encoder": encoder, "decoder": nn.Sequential(last, nn.Tanh(), nn.Unflatten(1, IMAGE))}
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Family]:
+    def built(kind: str) -> Family:
+        monkeypatch.setitem(
+            builders, "linear_autoencoder", lambda spec, image, precision: Autoencoder(autoencoder(kind), 4, precision)
+        )
+        return build(LinearAutoencoder(), IMAGE)
+
+    return built
+
+
+Built = Callable[[str], Family]
+
+
+def started(family: Family) -> Family:
+    materialise(family, CPU)
+    initialise(family, 0, "initial")
+    return family
+
+
+def second(kind: str) -> str:
+    return "decoder.0.weight" if kind == "bodies" else SECOND
+
+
+@pytest.mark.parametrize("kind", ["tied", "twice", "bodies"])
+def test_a_shared_kernel_is_trained_masked_and_counted_once(kind: str, built: Built) -> None:
+    family = started(built(kind))
+    images = torch.randint(256, (20, *IMAGE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    recipe, start = Recipe(batch=10), capture(family, {})
+    other = second(kind)
+    assert start[FIRST].equal(start[other])
+    mask = keep_top(magnitude(family.prunable()), 0.5)
+    assert FIRST in mask
+    assert other not in mask
+    parameters = family.parameters()
+    assert len(parameters) == len({*parameters})
+    assert sum(p.numel() for p in parameters) == sum(p.numel() for p in {*family.networks.parameters()})
+
+    trainee = Trainee(built(kind), mask, start, recipe, CPU)
+    list(trainee.train(images, 0, 0, 2, AS_THE_RECIPE))
+    trained = trainee.snapshot()
+    assert trained[FIRST].equal(trained[other])
+    assert not trained[FIRST][~mask[FIRST]].any()
+    assert not trained[FIRST].equal(start[FIRST])
+
+    again = built(kind)
+    materialise(again, CPU)
+    optimizers = optimizers_of(again, recipe)
+    restore(load(save(trained)), again, optimizers)
+    held = dict(again.networks.named_parameters(remove_duplicate=False))
+    assert held[FIRST] is held[other]
+    assert {name: tensor.tolist() for name, tensor in capture(again, optimizers).items()} == {
+        name: tensor.tolist() for name, tensor in trained.items()
+    }
+    whole, parts = Trainee(built(kind), mask, start, recipe, CPU), Trainee(built(kind), mask, start, recipe, CPU)
+    list(whole.train(images, 0, 0, 2, AS_THE_RECIPE))
+    list(parts.train(images, 0, 0, 1, AS_THE_RECIPE))
+    rest = Trainee(built(kind), mask, parts.snapshot(), recipe, CPU)
+    list(rest.train(images, 0, 1, 2, AS_THE_RECIPE))
+    assert all(tensor.equal(rest.snapshot()[name]) for name, tensor in whole.snapshot().items()), "cut in two"
+
+
+@pytest.mark.parametrize("kind", ["tied", "twice", "bodies"])
+def test_a_masked_ticket_is_masked_under_every_name(kind: str, built: Built) -> None:
+    family = built(kind)
+    kept = torch.rand(family.prunable()[FIRST].shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    masked = family.masked(Mask({FIRST: kept}))
+    assert masked[second(kind)].equal(kept)
+
+
+@pytest.mark.parametrize("kind", ["tied", "twice"])
+def test_layers_that_share_are_not_made_smaller(kind: str, built: Built) -> None:
+    assert not [group for group in channel_groups(built(kind).networks) if group.name.startswith("encoder")]
+
+
+@pytest.mark.parametrize("kind", ["tied", "twice"])
+def test_a_shared_kernel_takes_the_operations_of_all_its_layers(kind: str, built: Built) -> None:
+    shared, apart = (step_flops(built(each), IMAGE, 5) for each in (kind, "apart"))
+    assert shared[FIRST] == apart[FIRST] + apart[SECOND]
+    assert sum(shared.values()) == sum(apart.values())
+
+
+def test_a_layer_that_is_called_twice_is_described_twice(built: Built) -> None:
+    described = architecture(built("twice").networks)
+    assert described is not None
+    assert [child["kind"] for _, child in described["encoder"]["children"]] == [
+        *("Flatten", "Linear", "ReLU", "Linear", "Linear")
+    ]
+
+
+def test_a_graft_onto_shared_layers_leaves_them_equal(built: Built) -> None:
+    giver, taker = started(built("apart")), started(built("tied"))
+    source, onto = capture(giver, {}), capture(taker, {})
+    grafted = graft(source, onto, giver, taker, ("encode", "decode"))
+    assert grafted[FIRST].equal(source[FIRST])
+    assert grafted[SECOND].equal(grafted[FIRST])
+
+
+def test_a_frozen_layer_is_drawn_and_neither_trained_nor_pruned(built: Built) -> None:
+    family = started(built("frozen"))
+    images = torch.randint(256, (20, *IMAGE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    start = capture(family, {})
+    assert SECOND not in family.prunable()
+    assert family.not_prunable() == [SECOND]
+    mask = keep_top(random(family.prunable(), torch.Generator().manual_seed(0)), 0.5)
+    trainee = Trainee(built("frozen"), mask, start, Recipe(batch=10, weight_decay=0.1, optimizer="adamw"), CPU)
+    list(trainee.train(images, 0, 0, 1, AS_THE_RECIPE))
+    trained = trainee.snapshot()
+    assert start[SECOND].any()
+    assert trained[SECOND].equal(start[SECOND])
+    assert trained["encoder.3.bias"].equal(start["encoder.3.bias"])
+    assert not trained["encoder.4.weight"].equal(start["encoder.4.weight"])
+    assert not [name for name in trained if name.startswith(f"moments.{SECOND}")]
+
+
+class Rivals(GAN):
+    """A discriminator and a generator that are made of the same layer."""
+
+    phases: ClassVar = {"discriminator": ("discriminator",), "generator": ("generator",)}
+
+
+@pytest.mark.parametrize("fault", ["rivals", "frozen"])
+def test_what_no_optimizer_or_two_would_train_is_refused(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def composed(spec: LinearAutoencoder, image: tuple[int, int, int], precision: str) -> Family:
+        one, other = nn.Linear(4, 4), nn.Linear(4, 4)
+        if fault == "rivals":
+            other.weight = one.weight
+        else:
+            other.requires_grad_(False)
+        return Rivals({"discriminator": one, "generator": other}, 4, precision)
+
+    monkeypatch.setitem(builders, "linear_autoencoder", composed)
+    message = {
+        "rivals": r"discriminator\.weight is shared by what discriminator and generator train",
+        "frozen": "generator: no parameter is left that could be trained",
+    }[fault]
+    with pytest.raises(ModelError, match=message):
+        build(LinearAutoencoder(), IMAGE)
