@@ -63,8 +63,9 @@ def step_flops(family: Family, image: tuple[int, int, int], batch: int) -> dict[
     prunable kernel is under the key "", which is left out where there is nothing. Neither weights nor work are
     needed: the family may be on the meta device, and is left as it was.
     """
-    with FakeTensorMode(), FlopCounter() as counter:
-        double = _without_weights(family)
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    double = _without_weights(family, fake)
+    with fake, FlopCounter() as counter:
         meters = {name: _Meter(counter) for name in double.kernels()}
         for name, layers in double.layers().items():
             for layer in layers:
@@ -87,16 +88,18 @@ def sparse_flops(per_kernel: Mapping[str, float], densities: Mapping[str, float]
     return sum(flops * densities.get(name, 1.0) for name, flops in per_kernel.items())
 
 
-def _without_weights(family: Family) -> Family:
-    """A copy of the family whose tensors have the looks of tensors on the CPU, but no contents.
+def _without_weights(family: Family, fake: FakeTensorMode) -> Family:
+    """A copy of the family whose weights and buffers have the looks of tensors on the CPU, but no contents.
 
     The meta device alone would not do: neither autocast nor generators know it.
     """
     stand_ins: dict[int, Any] = {}  # what deepcopy is to take for a copy, by the id of the original
-    for parameter in family.networks.parameters():
-        stand_ins[id(parameter)] = nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype))
-    for buffer in family.networks.buffers():
-        stand_ins[id(buffer)] = torch.empty(buffer.shape, dtype=buffer.dtype)
+    with fake:
+        for parameter in family.networks.parameters():
+            stand_in = torch.empty(parameter.shape, dtype=parameter.dtype)
+            stand_ins[id(parameter)] = nn.Parameter(stand_in, parameter.requires_grad)
+        for buffer in family.networks.buffers():
+            stand_ins[id(buffer)] = torch.empty(buffer.shape, dtype=buffer.dtype)
     return copy.deepcopy(family, stand_ins)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from search_spaces.trial import Decay, Recipe
 from workers.models import NORMS, Family
 from workers.pruning import Mask
-from workers.randomness import generator
+from workers.randomness import generator, global_generators
 from workers.stages import AS_THE_RECIPE, Steps
 
 
@@ -66,18 +66,19 @@ def train(
         sums: dict[str, Tensor] = {}
         updates: Counter[str] = Counter()
         batches = _batches(len(images), recipe.batch, seed, epoch, images.device)
-        for step, indices in enumerate(batches, start=epoch * len(batches)):
-            for loss in islice(family.losses(normalised(images[indices]), noise), family.due(step)):
-                optimizer = optimizers[loss.phase]
-                optimizer.zero_grad()
-                value = loss.value + steps.l1 * _scales(family, loss.phase) if steps.l1 else loss.value
-                value.backward(inputs=masks[loss.phase].parameters)
-                optimizer.step()
-                masks[loss.phase].apply()
-                family.updated(loss.phase)
-                updates.update(loss.parts.keys())
-                for name, part in loss.parts.items():
-                    sums[name] = sums.get(name, 0) + part.detach()
+        with global_generators(seed, "layers", epoch):
+            for step, indices in enumerate(batches, start=epoch * len(batches)):
+                for loss in islice(family.losses(normalised(images[indices]), noise), family.due(step)):
+                    optimizer = optimizers[loss.phase]
+                    optimizer.zero_grad()
+                    value = loss.value + steps.l1 * _scales(family, loss.phase) if steps.l1 else loss.value
+                    value.backward(inputs=masks[loss.phase].parameters)
+                    optimizer.step()
+                    masks[loss.phase].apply()
+                    family.updated(loss.phase)
+                    updates.update(loss.parts.keys())
+                    for name, part in loss.parts.items():
+                        sums[name] = sums.get(name, 0) + part.detach()
         means = {name: float(total) / updates[name] for name, total in sums.items()}
         _check_finite(family, means, epoch + 1)
         yield Epoch(epoch + 1, means)

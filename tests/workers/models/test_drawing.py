@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +15,14 @@ from torch import Tensor, nn
 from torch.nn import utils
 from torch.nn.utils import parametrizations
 
+from orchestrator import results
 from search_spaces.models import LinearAutoencoder
+from tests.toys import toy_trial
 from workers.models import Family, ModelError, build, builders, initialise, materialise
 from workers.models.families import Autoencoder
 from workers.snapshot import capture, restore
+from workers.store import open_store
+from workers.trial import run_trial
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:enable_nested_tensor is True")
 
@@ -31,7 +37,8 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Callable[[Make], Family]:
     def built(make: Make) -> Family:
         def composed(spec: LinearAutoencoder, image: tuple[int, int, int], precision: str) -> Family:
             encoder = nn.Sequential(nn.Flatten(), nn.Linear(1024, 4), make())
-            return Autoencoder({"encoder": encoder, "decoder": nn.Linear(4, 1024)}, 4, precision)
+            decoder = nn.Sequential(nn.Linear(4, 1024), nn.Unflatten(1, image))
+            return Autoencoder({"encoder": encoder, "decoder": decoder}, 4, precision)
 
         monkeypatch.setitem(builders, "linear_autoencoder", composed)
         return build(LinearAutoencoder(), (1, 32, 32))
@@ -243,7 +250,7 @@ def test_other_parametrisations_start_as_constructed_and_are_not_pruned(
     start = first(family)
     assert equal(start, first(model(lambda: norm(layer()))))
     assert not equal(start, first(model(lambda: norm(layer())), seed=1))
-    assert list(family.prunable()) == ["encoder.1.weight", "decoder.weight"]
+    assert list(family.prunable()) == ["encoder.1.weight", "decoder.0.weight"]
     assert all(name.startswith("encoder.2.parametrizations.weight.") for name in family.not_prunable())
     assert family.not_prunable()
 
@@ -261,6 +268,37 @@ def test_kernels_that_nothing_prunes_are_named(model: Callable[[Make], Family]) 
     inside = [name.removeprefix("encoder.2.") for name in family.not_prunable()]
     assert inside == ["0.weight", "1.in_proj_weight", "3.weight"]
     assert "encoder.2.1.out_proj.weight" in family.prunable()
+
+
+class Odd(nn.Module):
+    """Layers of kinds that no model here has, some of them on tokens; constants; and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Conv1d(4, 4, 1)
+        self.attend = nn.MultiheadAttention(4, 2, dropout=0.1, batch_first=True)
+        self.table = nn.Embedding(3, 4)
+        self.norm = nn.Sequential(nn.GroupNorm(2, 4), nn.PReLU(4), nn.Dropout(0.2))
+        self.register_buffer("scale", torch.full((4,), 2.0), persistent=False)
+        self.shift = torch.arange(4.0)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        tokens = self.mix(codes[:, :, None]).mT + self.table.weight
+        mixed: Tensor = self.norm(self.attend(tokens, tokens, tokens)[0].sum(1))
+        return mixed * self.scale + self.shift
+
+
+def test_a_trial_of_odd_layers_is_the_same_in_another_store(model: Callable[[Make], Family], tmp_path: Path) -> None:
+    model(Odd)
+    trial = toy_trial(evaluation={"grid": 0})
+    rows = []
+    for name in ("one", "other"):
+        store = open_store(str(tmp_path / name))
+        assert run_trial(trial, store) == "done"
+        rows.append(results.trials(store.uri).iloc[0])
+    assert math.isfinite(rows[0]["reconstruction_mse"])
+    for column in ("reconstruction_mse", "prunable", "parameters", "mask_key", "final_key", "ticket_flops"):
+        assert rows[0][column] == rows[1][column], column
 
 
 def test_no_warning_is_left_behind(model: Callable[[Make], Family]) -> None:
