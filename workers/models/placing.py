@@ -32,6 +32,5 @@ def materialise(family: Family, device: torch.device) -> None:
 
 
 def _placed(tensor: Tensor, device: torch.device) -> Tensor:
-    layout = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
-    placed = torch.empty_like(tensor, device=device, memory_format=layout)
-    return placed if tensor.is_meta else placed.copy_(tensor)
+    placed = torch.empty_like(tensor, device=device) if tensor.is_meta else tensor.to(device, copy=True)
+    return placed.to(memory_format=torch.channels_last) if placed.dim() == 4 else placed

@@ -12,7 +12,6 @@ from torch import nn
 
 from search_spaces.models import LinearAutoencoder
 from search_spaces.trial import Recipe
-from workers.architecture import architecture
 from workers.flops import step_flops
 from workers.models import Family, ModelError, build, builders, initialise, materialise
 from workers.models.families import GAN, Autoencoder
@@ -134,14 +133,6 @@ def test_a_shared_kernel_takes_the_operations_of_all_its_layers(kind: str, built
     shared, apart = (step_flops(built(each), IMAGE, 5) for each in (kind, "apart"))
     assert shared[FIRST] == apart[FIRST] + apart[SECOND]
     assert sum(shared.values()) == sum(apart.values())
-
-
-def test_a_layer_that_is_called_twice_is_described_twice(built: Built) -> None:
-    described = architecture(built("twice").networks)
-    assert described is not None
-    assert [child["kind"] for _, child in described["encoder"]["children"]] == [
-        *("Flatten", "Linear", "ReLU", "Linear", "Linear")
-    ]
 
 
 def test_a_graft_onto_shared_layers_leaves_them_equal(built: Built) -> None:
