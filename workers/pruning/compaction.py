@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.models import Family, without_weights
+from workers.models.kernels import kernel_of
 from workers.pruning.channels import ChannelGroup, Slice, channel_groups, kept_channels
 from workers.pruning.mask import Mask
 from workers.snapshot import Snapshot, tensor_of
@@ -128,12 +129,13 @@ def _layer_of(name: str) -> str:
 
 def _recount(layer: nn.Module) -> None:
     """Have a layer say of itself what its tensors have become."""
-    if isinstance(layer, nn.Linear):
-        layer.out_features, layer.in_features = layer.weight.shape
-    elif isinstance(layer, nn.Conv2d):
-        layer.out_channels, layer.in_channels = layer.weight.shape[:2]
-    elif isinstance(layer, nn.ConvTranspose2d):
-        layer.in_channels, layer.out_channels = layer.weight.shape[:2]
+    kernel = kernel_of(layer)
+    if kernel is not None and isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = kernel.shape
+    elif kernel is not None and isinstance(layer, nn.Conv2d):
+        layer.out_channels, layer.in_channels = kernel.shape[:2]
+    elif kernel is not None and isinstance(layer, nn.ConvTranspose2d):
+        layer.in_channels, layer.out_channels = kernel.shape[:2]
     elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
         layer.num_features = len(next(iter(layer.state_dict().values())))
 
