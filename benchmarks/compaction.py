@@ -12,6 +12,7 @@ Goal: at 70 % of the channels removed, the share of time saved is at least 0.90 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,9 +32,12 @@ from workers.pruning.channels import ChannelGroup, channel_groups, expand
 from workers.pruning.compaction import Compaction
 from workers.training import Epoch, optimizers_of, train
 
-MODEL, IMAGE, RECIPE = DCGAN(width=64), (3, 32, 32), Recipe(batch=100)
+SMOKE = "--smoke" in sys.argv
+"""Whether only to see that this script runs."""
+
+MODEL, IMAGE, RECIPE = DCGAN(width=32 if SMOKE else 64), (3, 32, 32), Recipe(batch=10 if SMOKE else 100)
 REMOVED, MULTIPLES = (0.3, 0.5, 0.7), (1, 8)
-STEPS, ROUNDS = 5, 11
+STEPS, ROUNDS = (1, 2) if SMOKE else (5, 11)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from search_spaces.datasets import FashionMNIST
+from search_spaces.datasets import DatasetSpec, Digits, FashionMNIST
 from search_spaces.trial import Resources
 from workers import data, device, weights
 from workers.evaluation.classifiers import untrained
@@ -28,7 +29,13 @@ from workers.evaluation.instruments import Penultimate
 from workers.evaluation.samples import BATCH
 from workers.training import normalised
 
-ROUNDS = 300
+SMOKE = "--smoke" in sys.argv
+"""Whether only to see that this script runs, on digits."""
+
+DATASET: DatasetSpec = Digits() if SMOKE else FashionMNIST()
+ROUNDS = 2 if SMOKE else 300
+SEEN = 2 if SMOKE else BATCH
+"""Images that an extractor sees."""
 
 
 def medians(work: Callable[[], object], rounds: int) -> tuple[float, float, float]:
@@ -44,7 +51,7 @@ def medians(work: Callable[[], object], rounds: int) -> tuple[float, float, floa
 
 
 def batches() -> Table:
-    images = torch.from_numpy(data.load(FashionMNIST()).train.copy())
+    images = torch.from_numpy(data.load(DATASET).train.copy())
     order = iter(torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).split(100))
     middle, low, high = medians(lambda: normalised(images[next(order)]), ROUNDS)
     table = Table("a batch of 100 images", "median ms", "quartiles", "goal", box=None)
@@ -53,7 +60,7 @@ def batches() -> Table:
 
 
 def extractors() -> dict[str, Extractor]:
-    place, card = torch.device("cpu"), data.card(FashionMNIST())
+    place, card = torch.device("cpu"), data.card(DATASET)
     effnet = state_dict_of(weights.needed("effnet").path.read_bytes())
     return {
         "fashion": Penultimate(untrained("fashion", card, place).eval()),
@@ -79,10 +86,10 @@ def _inception() -> dict[str, torch.Tensor]:
 
 def features() -> Table:
     table = Table("extractor", "images a second", "quartiles", "features", box=None)
-    images = torch.from_numpy(data.load(FashionMNIST()).held_out[:BATCH].copy())
+    images = torch.from_numpy(data.load(DATASET).held_out[:SEEN].copy())
     for name, extractor in extractors().items():
-        rounds = 50 if name == "fashion" else 5
-        middle, low, high = (BATCH / s for s in medians(partial(feature_set, [images], extractor), rounds))
+        rounds = min(ROUNDS, 50 if name == "fashion" else 5)
+        middle, low, high = (SEEN / s for s in medians(partial(feature_set, [images], extractor), rounds))
         dimensions = str(feature_set([images], extractor).values.shape[1])
         table.add_row(name, f"{middle:,.1f}", f"{high:,.1f} to {low:,.1f}", dimensions)
     return table

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from tempfile import TemporaryDirectory
 
@@ -14,12 +16,13 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from orchestrator import results
-from search_spaces.datasets import FashionMNIST
+from search_spaces.datasets import DatasetSpec, FashionMNIST
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from workers import data
 from workers.choices import Choices
-from workers.evaluation import instruments
+from workers.data import Split
+from workers.evaluation import classifiers, instruments
 from workers.evaluation.distances import distances
 from workers.evaluation.feature_set import feature_set
 from workers.evaluation.samples import BATCH
@@ -27,7 +30,10 @@ from workers.randomness import generator
 from workers.store import Store, open_store
 from workers.trial import run_trial
 
-COUNT = 5000
+SMOKE = "--smoke" in sys.argv
+"""Whether only to see that this script runs, on few images and with a classifier that has learned little."""
+
+COUNT = 100 if SMOKE else 5000
 METRICS = ("frechet_distance", "kernel_distance", "precision", "recall")
 CPU = torch.device("cpu")
 
@@ -51,6 +57,17 @@ def dcgan(epochs: int, fraction: float, every: int) -> Trial:
     return trial
 
 
+def some(dataset: DatasetSpec) -> Split:
+    """All images of a data set, or few."""
+    split = data.load(dataset)
+    if not SMOKE:
+        return split
+    assert split.train_labels is not None
+    assert split.held_out_labels is not None
+    labels = (split.train_labels[:1000], split.held_out_labels[: 2 * COUNT])
+    return Split(split.train[:1000], split.held_out[: 2 * COUNT], *labels)
+
+
 def noisy(images: Tensor, strength: float) -> Tensor:
     noise = torch.randn(images.shape, generator=generator(0, "noise"))
     return (images + 255 * strength * noise).clamp(0, 255).to(torch.uint8)
@@ -62,7 +79,7 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
 
 def spoilt(store: Store, trial: Trial) -> Table:
     """Distances of one half of the held-out images, spoilt in several ways, from the other half."""
-    split = data.load(FashionMNIST())
+    split = some(FashionMNIST())
     assert split.held_out_labels is not None
     images, labels = torch.from_numpy(split.held_out.copy()), torch.from_numpy(split.held_out_labels.copy())
     mine, others, classes = images[:COUNT], images[COUNT:], labels[:COUNT]
@@ -95,12 +112,16 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--epochs", type=int, default=10)
     options.add_argument("--fraction", type=float, default=0.2, help="of Fashion-MNIST, to train on")
+    options.add_argument("--smoke", action="store_true", help="only see that this runs, on few images")
     options.add_argument("--every", type=int, default=1, help="epochs between measurements")
     asked = options.parse_args()
+    if SMOKE:
+        little = replace(classifiers.SCHOOLINGS["fashion"], epochs=1, accuracy=0.0)
+        classifiers.SCHOOLINGS = {"fashion": little}
     console = Console(width=110)
     with TemporaryDirectory() as folder:
         store, trial = open_store(folder), dcgan(asked.epochs, asked.fraction, asked.every)
-        assert run_trial(trial, store) == "done"
+        assert run_trial(trial, store, load=some) == "done"
         console.print(along_training(store))
         console.print(spoilt(store, trial))
 

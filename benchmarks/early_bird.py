@@ -10,6 +10,7 @@ Needs Fashion-MNIST: Debian's package dataset-fashion-mnist, or TOMBOLA_DATA.
 from __future__ import annotations
 
 import statistics
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,18 +24,22 @@ from search_spaces.trial import Trial
 from workers.store import open_store
 from workers.trial import run_trial
 
+SMOKE = "--smoke" in sys.argv
+"""Whether only to see that this script runs, on digits."""
+
+EARLY_BIRD = {"name": "early_bird", "look_back": 2, "delta": 0.9} if SMOKE else "early_bird"
 SWEEP: dict[str, Any] = {
     "name": "early-bird",
-    "models": [{"name": "dcgan", "width": 32, "latent": 32}],
-    "datasets": [{"name": "fashion_mnist", "fraction": 0.1}],
-    "methods": ["dense", "early_bird"],
+    "models": [{"name": "dcgan", "width": 4 if SMOKE else 32, "latent": 32}],
+    "datasets": [{"name": "digits" if SMOKE else "fashion_mnist", "fraction": 0.1}],
+    "methods": ["dense", EARLY_BIRD],
     "sparsities": [0.7],
     "seeds": 1,
-    "epochs": 20,
+    "epochs": 4 if SMOKE else 20,
     "recipe": {"lr": 2e-4, "betas": [0.5, 0.999]},
     "evaluation": {"samples": 100, "grid": 0, "distances": {"features": "none"}},
 }
-ROUNDS = 2
+ROUNDS = 1 if SMOKE else 2
 QUANTITIES = ("seconds", "cpu_seconds", "flops", "epochs")
 
 

@@ -10,6 +10,7 @@ Goal: at most 1.05 of the bound, header included.
 from __future__ import annotations
 
 import math
+import sys
 
 import torch
 from rich.console import Console
@@ -22,7 +23,10 @@ from workers.pruning import Mask, keep_top, magnitude, random
 from workers.pruning.mask import _LENGTHS
 from workers.randomness import generator
 
-WIDTHS = (32, 128)
+SMOKE = "--smoke" in sys.argv
+"""Whether only to see that this script runs."""
+
+WIDTHS = (4,) if SMOKE else (32, 128)
 """That of a small network, and that of Kalibhat et al. (2021)."""
 
 SPARSITIES = (0.2, 0.36, 0.5, 0.67, 0.8, 0.9, 0.95, 0.98, 0.99)

@@ -9,6 +9,7 @@ Goal: 10 seconds in all.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,14 +24,17 @@ from search_spaces.sweep import Sweep
 from workers.choices import Choices
 from workers.store import open_store
 
-RUNS = 3
+SMOKE = "--smoke" in sys.argv
+"""Whether only to see that this script runs."""
+
+RUNS = 1 if SMOKE else 3
 SWEEP: dict[str, Any] = {
     "name": "ten-thousand",
     "models": ["vae"],
     "datasets": ["digits"],
     "methods": ["imp", "one_shot", "reinit", "shuffle_layer", {"name": "imp", "rate": 0.1}],
     "sparsities": {"rounds": 20},
-    "seeds": 100,
+    "seeds": 1 if SMOKE else 100,
     "epochs": 50,
     "rewind": 5,
 }

@@ -51,8 +51,11 @@ from workers.store import Store, open_store
 
 os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
+SMOKE = "--smoke" in sys.argv
+"""Whether only to see that this script runs."""
+
 CORES = len(os.sched_getaffinity(0))
-REST = 10.0
+REST = 0.0 if SMOKE else 10.0
 """Seconds that Ray has to come to rest: its services load their modules long after it says that it is there."""
 
 MODEL = {"name": "linear_autoencoder", "width": 64, "latent": 16}
@@ -61,9 +64,9 @@ SWEEP: dict[str, Any] = {
     "models": [MODEL],
     "datasets": ["digits"],
     "methods": ["imp", "one_shot", "reinit", "shuffle_layer"],
-    "sparsities": {"rounds": 6},
-    "seeds": 2,
-    "epochs": 5,
+    "sparsities": {"rounds": 1 if SMOKE else 6},
+    "seeds": 1 if SMOKE else 2,
+    "epochs": 2 if SMOKE else 5,
     "rewind": 1,
     "evaluation": {"distances": {"features": "none"}},
 }
@@ -72,8 +75,8 @@ DENSE: dict[str, Any] = {
     "models": [MODEL],
     "datasets": ["digits"],
     "methods": ["dense"],
-    "seeds": 4 * CORES,
-    "epochs": 100,
+    "seeds": CORES if SMOKE else 4 * CORES,
+    "epochs": 2 if SMOKE else 100,
     "evaluation": {"distances": {"features": "none"}},
 }
 
@@ -250,7 +253,7 @@ WAYS: dict[str, Callable[[str], Figures]] = {"shared": shared, "chained": chaine
 
 def measured(way: str) -> Figures:
     """One measurement, in a process of its own."""
-    run = subprocess.run([sys.executable, __file__, way], capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, __file__, way, *sys.argv[1:]], capture_output=True, text=True, check=False)
     if run.returncode:
         raise RuntimeError(run.stderr)
     figures: Figures = json.loads(run.stdout.splitlines()[-1])
@@ -260,6 +263,8 @@ def measured(way: str) -> Figures:
 def main() -> None:
     plan = make_plan(Sweep.model_validate(SWEEP).trials())
     planned = {"shared": plan.epochs, "chained": plan.epochs_chained, "alone": plan.epochs_alone}
+    if SMOKE:  # it runs by the same code as `alone`
+        del planned["chained"]
     found = {way: measured(way) for way in planned}
     for way, epochs in planned.items():
         assert found[way]["epochs"] == epochs, f"{way}: {found[way]['epochs']} epochs trained, {epochs} planned"
@@ -286,7 +291,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2:
+    if len(sys.argv) > 1 and sys.argv[1] in WAYS:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps(WAYS[sys.argv[1]](folder)))
     else:

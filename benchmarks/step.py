@@ -13,6 +13,7 @@ Goals: a dense step takes at most 0.85 of a plain one, masking at most 1 % of a 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Sequence
 
@@ -33,14 +34,17 @@ from workers.models.families.family import Loss
 from workers.pruning import Mask, keep_top, magnitude
 from workers.training import _Masking, optimizers_of, train
 
-MODEL, RECIPE, SPARSITY = DCGAN(width=32), Recipe(batch=100), 0.8
-STEPS, ROUNDS = 5, 25
+SMOKE = "--smoke" in sys.argv
+"""Whether only to see that this script runs."""
+
+MODEL, RECIPE, SPARSITY = DCGAN(width=8 if SMOKE else 32), Recipe(batch=10 if SMOKE else 100), 0.8
+STEPS, ROUNDS = (1, 2) if SMOKE else (5, 25)
 
 
 class Probed(Family):
     """A GAN that masks a phase itself after its update, and keeps the seconds that this takes in each step.
 
-    `losses` is resumed right where `train` masks, so the caches hold what they hold in sparse training.
+    `updated` is called right where `train` has masked, so the caches hold what they hold in sparse training.
     """
 
     phases = GAN.phases
@@ -49,17 +53,19 @@ class Probed(Family):
     def __init__(self, family: Family, mask: Mask) -> None:
         super().__init__(dict(family.networks.items()), family.latent, family.precision)
         self._family = family
-        self._maskings = {phase: _Masking(family, phase, mask) for phase in self.phases}
+        self._maskings = {phase: _Masking(family, family.parameters_of(phase), mask) for phase in self.phases}
         self.seconds: list[float] = []
 
     def losses(self, images: Tensor, noise: torch.Generator) -> Iterator[Loss]:
-        spent = 0.0
-        for loss in self._family.losses(images, noise):
-            yield loss
-            began = time.perf_counter()
-            self._maskings[loss.phase].apply()
-            spent += time.perf_counter() - began
-        self.seconds.append(spent)
+        return self._family.losses(images, noise)
+
+    def updated(self, phase: str) -> None:
+        began = time.perf_counter()
+        self._maskings[phase].apply()
+        spent = time.perf_counter() - began
+        if phase == next(iter(self.phases)):
+            self.seconds.append(0.0)
+        self.seconds[-1] += spent
 
 
 def ours(family: Family, images: Tensor) -> Iterator[object]:

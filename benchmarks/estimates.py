@@ -1,0 +1,111 @@
+"""Whether a sweep takes as long as `tombola plan` says: three shapes of sweep, planned and then run.
+
+One is mostly training, one mostly measuring (a distance in the features of EfficientNet-Lite0, every few epochs, too),
+and one many trials that train and measure hardly anything. Each is priced by a fresh measurement, then run in the same
+process, one trial at a time, as `--local` does. With `--cpu` both are counted in CPU seconds, of a single thread, which
+other work on the same cores changes less.
+
+Goal: planned within 25 % of executed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.estimate import Estimate, estimate
+from orchestrator.executor import InProcess, profiles_by_trial
+from orchestrator.inventory import take_inventory
+from orchestrator.plan import make_plan
+from orchestrator.work import Work
+from search_spaces.sweep import Sweep
+from search_spaces.trial import Trial
+from workers.choices import Choices
+from workers.profiles import Profile
+from workers.profiling import profile_or_unknown
+from workers.store import Store, open_store
+
+SMOKE = "--smoke" in sys.argv
+"""Whether only to see that this script runs."""
+
+CPU = "--cpu" in sys.argv
+
+COMMON = {"datasets": ["digits"], "epochs": 1 if SMOKE else 3, "rewind": 1, "recipe": {"batch": 100}}
+NONE = {"distances": {"features": "none"}}
+DCGAN = {"name": "dcgan", "width": 2 if SMOKE else 8, "latent": 16}
+SHAPES: dict[str, dict[str, Any]] = {
+    "training": {
+        "models": [DCGAN],
+        "methods": ["imp"],
+        "sparsities": {"rounds": 1 if SMOKE else 3},
+        "evaluation": NONE,
+    },
+    "measuring": {
+        "models": [DCGAN],
+        "methods": ["dense"],
+        "seeds": 1,
+        "evaluation": NONE
+        if SMOKE
+        else {"samples": 400, "distances": {"features": "effnet"}, "selection": {"every": 1, "samples": 400}},
+    },
+    "many tiny trials": {
+        "models": [{"name": "linear_autoencoder", "width": 8, "latent": 4}],
+        "methods": ["imp", "one_shot", "reinit", "shuffle_layer"],
+        "sparsities": {"rounds": 1 if SMOKE else 4},
+        "seeds": 1 if SMOKE else 4,
+        "evaluation": NONE,
+    },
+}
+
+
+class Here(InProcess):
+    """Prices in this process, so that its share of a core is known."""
+
+    def profiles(self, trials: Any, store: Store) -> dict[str, Profile]:
+        def measured(trial: Trial) -> Profile:
+            return profile_or_unknown(trial, store)
+
+        return profiles_by_trial(trials, measured)
+
+
+def measure(shape: str) -> tuple[Estimate, float]:
+    """What was planned of a sweep, and the seconds that it took."""
+    sweep = Sweep.model_validate({"name": "estimates", "seeds": 1, **COMMON, **SHAPES[shape]})
+    with TemporaryDirectory() as folder:
+        store = open_store(folder)
+        choices = Choices(store)
+        trials = choices.settle(sweep.trials())
+        choices.record()
+        plan = make_plan(trials)
+        figures = estimate(plan, store, Here())
+        work = Work(plan, {trial.id for trial in trials}, take_inventory(plan, store))
+        began = time.perf_counter()
+        InProcess().run(work, store, lambda report: None, lambda: False)
+        seconds = time.perf_counter() - began
+        assert take_inventory(plan, store).held == set(plan.stages)
+    return figures, seconds
+
+
+def main() -> None:
+    if CPU:  # all that is timed here is timed by this clock
+        time.perf_counter = time.process_time
+    table = Table("a sweep of", "trials", box=None, header_style="bold")
+    for column in ("planned CPU s" if CPU else "planned s", "of which measuring", "executed", "planned / executed"):
+        table.add_column(column, justify="right")
+    for shape in SHAPES:
+        figures, seconds = measure(shape)
+        assert figures.hours is not None
+        assert figures.measuring_hours is not None
+        planned, measuring = 3600 * figures.hours, 3600 * figures.measuring_hours
+        cells = (f"{planned:.1f}", f"{measuring:.1f}", f"{seconds:.1f}", f"{planned / seconds:.2f}")
+        table.add_row(shape, str(figures.trials), *cells)
+    Console(width=120).print(table, highlight=False)
+
+
+if __name__ == "__main__":
+    main()
