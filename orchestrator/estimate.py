@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.executor import Executor, profiles_by_trial
+from orchestrator.expected import expect
 from orchestrator.inventory import take_inventory
 from orchestrator.plan import Plan, kept_bytes, verbs
 from orchestrator.price import TFLOPS, gpu_hours, price
@@ -20,11 +21,11 @@ class Estimate:
     """Epochs and stages of a plan, what of it a store holds, and what the rest takes here.
 
     Where it depends on data when a mask emerges, all figures are the most there can be but `least_epochs`.
-    `hours` are those of the missing epochs one after the other, `critical_path_hours` those of the longest chain of
-    the whole plan, which no number of workers can shorten; both are None where this machine lacks the GPU to measure
-    them on. `flops` are those of all training, and `gpu_hours` what they take of a GPU that does so many `tflops`
-    (TFLOP/s). Of the data sets in `data_missing`, which are not here, the store is taken to hold nothing. No mask
-    can be for the kernels in `not_prunable`.
+    `hours` are those of all that is missing, one trial at a time, `measuring_hours` what of them measuring takes, and
+    `critical_path_hours` those of the longest chain of the whole plan, which no number of workers can shorten; they are
+    None where this machine lacks the GPU to measure them on. `flops` are those of all training, and `gpu_hours` what
+    they take of a GPU that does so many `tflops` (TFLOP/s). Of the data sets in `data_missing`, which are not here, the
+    store is taken to hold nothing. No mask can be for the kernels in `not_prunable`.
     """
 
     trials: int
@@ -38,6 +39,7 @@ class Estimate:
     critical_path_epochs: int
     critical_path_hours: float | None
     hours: float | None
+    measuring_hours: float | None
     bytes_kept: int
     flops_alone: float
     flops: float
@@ -52,8 +54,10 @@ def estimate(plan: Plan, store: Store, executor: Executor, tflops: float = TFLOP
     """Price a plan with the profiles that `executor` measures, and for a GPU that does so many TFLOP/s."""
     inventory = take_inventory(plan, store)
     profiles = _profiles(plan, store, executor)
-    line_seconds = {line: profiles[maker.id].epoch_seconds for line, maker in plan.makers.items()}
-    measured = not any(map(math.isnan, line_seconds.values()))
+    expected = expect(plan.trials, profiles)
+    measured = not any(map(math.isnan, expected.epochs.values()))
+    unfinished = [each.trial.id for each in plan.trials if not inventory.held.issuperset(each.stages)]
+    remaining = expected.remaining(inventory, unfinished)
     sizes = {trial: (p.full_bytes, p.weights_bytes, p.prunable) for trial, p in profiles.items()}
     flops = price(plan)
     datasets = {trial.dataset for trial in plan.models}
@@ -67,8 +71,9 @@ def estimate(plan: Plan, store: Store, executor: Executor, tflops: float = TFLOP
         least_epochs=plan.least_epochs,
         epochs_missing=inventory.missing,
         critical_path_epochs=round(plan.critical_path()),
-        critical_path_hours=plan.critical_path(line_seconds) / 3600 if measured else None,
-        hours=sum(n * line_seconds[line] for line, n in inventory.missing_epochs.items()) / 3600 if measured else None,
+        critical_path_hours=plan.critical_path(expected.epochs, expected.stages) / 3600 if measured else None,
+        hours=remaining.seconds / 3600 if measured else None,
+        measuring_hours=remaining.measuring / 3600 if measured else None,
         bytes_kept=kept_bytes(plan, sizes),
         flops_alone=flops.alone,
         flops=flops.shared,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -151,12 +151,16 @@ class Plan:
 
     @property
     def models(self) -> list[Trial]:
-        """A trial for everything that is trained, such as trials that only others take tickets from."""
-        trials = (trial for planned in self.trials for trial in (planned.trial, *planned.makers.values()))
-        return list({trial.id: trial for trial in trials}.values())
+        """A trial for everything that is trained or measured, such as trials that only others take tickets from."""
+        return models_of(self.trials)
 
-    def critical_path(self, weights: Mapping[str, float] | None = None) -> float:
-        """The longest chain of epochs that have to wait for each other, each weighing 1 or as its line says."""
+    def critical_path(
+        self, weights: Mapping[str, float] | None = None, stages: Mapping[str, float] | None = None
+    ) -> float:
+        """The longest chain of epochs that have to wait for each other, each weighing 1 or as its line says.
+
+        To these is added what `stages` says of each stage, by its key.
+        """
         finish: dict[str, float] = {}
         for key, stage in self.stages.items():
             # what was imported is no stage, and is there
@@ -164,8 +168,17 @@ class Plan:
             if isinstance(stage, Train | Emerge):
                 end = stage.to if isinstance(stage, Train) else stage.last
                 begin += (end - stage.line.start) * (weights[stage.line.key] if weights else 1.0)
-            finish[key] = begin
+            finish[key] = begin + (stages[key] if stages else 0.0)
         return max(finish.values(), default=0.0)
+
+
+def models_of(planned: Collection[PlannedTrial]) -> list[Trial]:
+    """The trials that some trials train by: those themselves, and those whose tickets they take.
+
+    A ticket's source is not measured for its taker's sake; where it is a trial that is, it is here as that.
+    """
+    sources = (maker for each in planned for maker in each.makers.values())
+    return list({trial.id: trial for trial in (*sources, *(each.trial for each in planned))}.values())
 
 
 def make_plan(trials: Sequence[Trial], card_of: Callable[[DatasetSpec], DatasetCard] = data.card) -> Plan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
 from types import TracebackType
 from typing import assert_never
 
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column
 from rich.text import Text
 
+from orchestrator.expected import Expected
 from orchestrator.plan import PlannedTrial
 from orchestrator.work import Work
 from search_spaces.trial import Trial
@@ -25,18 +26,22 @@ PLAIN_EVERY = 5.0
 class SweepProgress:
     """An overall bar over one line for each running trial; plain lines where the output is no terminal.
 
-    `line_seconds` is what an epoch of each line is expected to take; the time left is that expectation for all that
-    is missing, corrected by how it has held so far, which accounts for trials that run at once.
+    The time left is what is expected for all that is missing, measuring too, corrected by how it has held so far, which
+    accounts for trials that run at once.
     """
 
-    def __init__(self, console: Console, work: Work, line_seconds: Mapping[str, float]) -> None:
+    def __init__(self, console: Console, work: Work, expected: Expected) -> None:
         self._console, self._work = console, work
-        self._seconds = line_seconds
+        self._seconds = expected.epochs
+        self._stages = {key: s for key, s in expected.stages.items() if key not in work.inventory.held}
+        self._trials = dict(expected.trials)
+        self._needed = Counter(key for planned in work.trials for key in planned.stages)
         self._ends = {line: end.most for line, end in work.plan.ends.items()}
-        self._missing = {line: n for line, n in work.inventory.missing_epochs.items() if line in line_seconds}
+        self._missing = {line: n for line, n in work.inventory.missing_epochs.items() if line in expected.epochs}
         self._epochs = sum(self._missing.values())
         self.trained = 0
-        self._trained_seconds = 0.0
+        self._expected = expected.remaining(work.inventory, work.by_id).seconds
+        self._done = 0.0
         self._ended: dict[str, int] = {"done": 0, "failed": 0, "diverged": 0, "no_ticket": 0}
         self._began: float | None = None
         self._searched: set[str] = set()
@@ -70,12 +75,14 @@ class SweepProgress:
     def listen(self, report: Report) -> None:
         match report:
             case TrialStarted(trial_id):
+                self._began = self._began or time.monotonic()
                 self._drop(trial_id)
                 self._running[trial_id] = self._bar.add_task(self._label(trial_id), total=None, left="", note="")
             case EpochTrained():
                 self._epoch(report)
             case TrialEnded(trial_id, status, error):
                 self._drop(trial_id)
+                self._end(trial_id)
                 self._ended[status] += 1
                 if status != "done" or not self._console.is_terminal:
                     self._say(f"{status:8} {trial_id} {self._label(trial_id)}{': ' if error else ''}{error}")
@@ -85,6 +92,7 @@ class SweepProgress:
             case Warned(text):
                 self._say(text)
             case StageCommitted(_, stage):
+                self._done += self._stages.pop(stage, 0.0)
                 self._emerged(stage)
             case _:
                 assert_never(report)
@@ -102,10 +110,8 @@ class SweepProgress:
                 self._missing[line] = max(0, self._missing[line] - beyond)
 
     def _epoch(self, report: EpochTrained) -> None:
-        # What comes before the first epoch, such as training a classifier to measure with, comes once and not again.
-        self._began = self._began or time.monotonic() - report.seconds
         self.trained += 1
-        self._trained_seconds += self._seconds[report.line]
+        self._done += self._seconds[report.line]
         self._missing[report.line] = min(self._missing[report.line], self._ends[report.line] - report.epoch)
         planned = self._work.by_id[report.trial_id]
         losses = " ".join(f"{name} {value:.4g}" for name, value in report.means.items())
@@ -119,15 +125,24 @@ class SweepProgress:
             epoch = f"epoch {report.epoch}/{report.end}, {note}, {left}"
             self._say(f"{self._label(report.trial_id)}  {epoch}  |  {done}/{self._epochs} {all_left}")
 
+    def _end(self, trial_id: str) -> None:
+        """Take note that a trial has ended, and with it what only it would have made."""
+        self._done += self._trials.pop(trial_id, 0.0)
+        for key in self._work.by_id[trial_id].stages:
+            self._needed[key] -= 1
+            if not self._needed[key]:
+                self._stages.pop(key, None)
+
     def _left_epochs(self) -> int:
         return sum(self._missing.values())
 
     def _trial_left(self, planned: PlannedTrial) -> float:
-        """Seconds that a trial has yet to train on its lines, as far as it goes on them."""
-        return sum(
+        """Seconds that a trial has yet to train on its lines, as far as it goes on them, and to do besides."""
+        training = sum(
             max(0, self._missing[line] - (self._ends[line] - end.most)) * self._seconds[line]
             for line, end in planned.ends.items()
         )
+        return training + sum(self._stages.get(key, 0.0) for key in planned.stages) + self._trials[planned.trial.id]
 
     def _standing(self) -> str:
         ended = sum(self._ended.values())
@@ -136,10 +151,15 @@ class SweepProgress:
         return f"{ended}/{len(self._work.trials)} trials ended, {len(self._running)} running{without}"
 
     def _left(self) -> float:
-        remaining = sum(epochs * self._seconds[line] for line, epochs in self._missing.items())
-        if self._began is None or not self._trained_seconds:
-            return remaining / max(1, len(self._running))
-        return remaining * (time.monotonic() - self._began) / self._trained_seconds
+        training = sum(epochs * self._seconds[line] for line, epochs in self._missing.items())
+        remaining = training + sum(self._stages.values()) + sum(self._trials.values())
+        workers = max(1, len(self._running))
+        if self._began is None:
+            return remaining / workers
+        # What was expected counts for a tenth of the whole, until there is more to go by.
+        prior = self._expected / 10
+        took = time.monotonic() - self._began + prior / workers
+        return remaining * took / (self._done + prior) if self._done + prior else 0.0
 
     def _drop(self, trial_id: str) -> None:
         if trial_id in self._running:

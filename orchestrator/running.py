@@ -11,9 +11,10 @@ from types import FrameType
 from orchestrator import sweeps
 from orchestrator.budget import Budget, Limits
 from orchestrator.executor import Executor
+from orchestrator.expected import expect
 from orchestrator.inventory import take_inventory
-from orchestrator.plan import Plan
-from orchestrator.progress import SweepProgress
+from orchestrator.plan import Plan, models_of
+from orchestrator.progress import SweepProgress, duration
 from orchestrator.terminal import out, say
 from orchestrator.work import Work
 from search_spaces.sweep import Sweep
@@ -51,15 +52,15 @@ def run_missing(
     work = Work(plan, {trial.id for trial in missing}, take_inventory(plan, store))
     ordered = [planned.trial for planned in work.trials]
     budget = Budget(limits, {trial.id: trial for trial in ordered})
-    makers = {line: planned.makers[line] for planned in work.trials for line in planned.ends}
-    measured = {trial.id: trial for trial in (*ordered, *makers.values())}
-    profiles = executor.profiles(list(measured.values()), store)
-    seconds = {line: profiles[maker.id].epoch_seconds for line, maker in makers.items()}
+    expected = expect(work.trials, executor.profiles(models_of(work.trials), store))
+    remaining = expected.remaining(work.inventory, work.by_id)
+    training, measuring = duration(remaining.training), duration(remaining.measuring)
+    say(f"expected: {training} of training and {measuring} of measuring, one trial at a time")
     with sweeps.only_driver(sweep, store, beat) as sign:
         sweeps.record(sweep, store)
         sweeps.enroll(sweep, (planned.trial for planned in plan.trials), store)
         sweeps.clear_rows(ordered, store)
-        with _asked_to_stop() as asked, SweepProgress(out, work, seconds) as progress:
+        with _asked_to_stop() as asked, SweepProgress(out, work, expected) as progress:
 
             def listen(report: Report) -> None:
                 budget.listen(report)
@@ -73,7 +74,7 @@ def run_missing(
                     f"store {store.uri}; nothing is lost, and it goes on there"
                 )
             stopped = None if progress.all_ended else INTERRUPTED if asked() else budget.spent()
-    return Ran(progress.trained, work.seconds_alone(seconds) - work.seconds_shared(seconds), stopped)
+    return Ran(progress.trained, work.seconds_alone(expected.epochs) - work.seconds_shared(expected.epochs), stopped)
 
 
 @contextmanager

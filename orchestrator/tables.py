@@ -68,6 +68,7 @@ def plan_table(sweep: str, measured: Sequence[str], figures: Estimate) -> Table:
             "held by the store": _held(figures),
             "critical path": f"{figures.critical_path_epochs:,} epochs, {_here(figures.critical_path_hours)}",
             "what is missing, one trial at a time": _here(figures.hours),
+            "of which measuring": _here(figures.measuring_hours),
             "operations, every trial alone": _operations(figures.flops_alone, figures.gpu_hours_alone, figures.tflops),
             "operations, shared": _operations(figures.flops, figures.gpu_hours, figures.tflops),
             "kept in the store": f"{figures.bytes_kept / 1e6:,.1f} MB of states and masks",
@@ -96,13 +97,18 @@ def _held(figures: Estimate) -> str:
 
 
 def _operations(flops: float, hours: float, tflops: float) -> str:
-    return f"at most {flops:.3g} FLOPs of training, {hours:,.2f} GPU-hours at an assumed {tflops:g} TFLOP/s"
+    return f"at most {flops:.3g} FLOPs of training, {_hours(hours)} GPU-hours at an assumed {tflops:g} TFLOP/s"
 
 
 def _here(hours: float | None) -> str:
     if hours is None:
         return "not measured: this machine has no GPU"
-    return f"{hours:.2f} hours here ({duration(3600 * hours)})"
+    return f"{_hours(hours)} hours here ({duration(3600 * hours)})"
+
+
+def _hours(hours: float) -> str:
+    """Hours with three digits that say something, however few or many they are."""
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Measuring profiles, in a few steps of training."""
+"""Measuring profiles: a few steps of training, a few images measured, and a trial that is over at once."""
 
 from __future__ import annotations
 
@@ -9,23 +9,32 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
-from typing import TypeVar
+from itertools import pairwise
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import TombolaError
+from search_spaces.methods import IMP
 from search_spaces.models import ModelSpec
-from search_spaces.trial import Trial
+from search_spaces.trial import Distances, Evaluation, Recipe, Trial
 from workers import data, device, names
 from workers.costs import cost
+from workers.data import Split
+from workers.evaluation.timing import measuring_seconds
 from workers.models import Family, build, initialise, materialise
 from workers.objects import Objects
 from workers.profiles import UNKNOWN, Profile, known_profile, profile_key
-from workers.store import Store
+from workers.reports import EpochTrained, Report, StageCommitted
+from workers.store import Store, StoreError, open_store
 from workers.training import optimizers_of, train
+from workers.trial import run_trial
 
-_STEPS, _SECONDS = 3, 0.5
+_EPOCHS, _STEPS, _SECONDS = 4, 20, 0.15
+"""Epochs that are timed, and how long they may be: in steps, and in seconds."""
 _log = logging.getLogger("tombola")
 
 
@@ -106,23 +115,93 @@ def _measured(trial: Trial) -> Profile:
     family = build(trial.model, card.image, trial.recipe.precision)
     materialise(family, place)
     initialise(family, 0, "profile")
-    steady = trial.recipe.model_copy(update={"lr": 1e-12, "lr_discriminator": None})  # no recipe diverges here
-    optimizers = optimizers_of(family, steady)
-    steps = family.period  # so many are an epoch here, and then each epoch does the same
-    images = torch.zeros(steps * trial.recipe.batch, *card.image, dtype=torch.uint8, device=place)
-    durations: list[float] = []
-    clock = time.perf_counter()
-    for _ in train(family, optimizers, None, images, steady, 0, 0, 1000):
-        now = time.perf_counter()
-        durations.append(now - clock)
-        clock = now
-        if steps * (len(durations) - 1) >= _STEPS and sum(durations) > _SECONDS:
-            break
-    return _profile(family, statistics.median(durations[1:]) / steps * (card.train // trial.recipe.batch))
+    epoch = _epoch_seconds(family, _steady(trial.recipe), card.train // trial.recipe.batch, card.image, place)
+    around = {} if card.nominal else _seconds_around(trial)
+    return _profile(family, epoch, **around, **measuring_seconds(trial, family, place))
 
 
-def _profile(family: Family, epoch_seconds: float) -> Profile:
+def _steady(recipe: Recipe) -> Recipe:
+    """A recipe by which nothing diverges."""
+    return recipe.model_copy(update={"lr": 1e-12, "lr_discriminator": None})
+
+
+def _epoch_seconds(
+    family: Family, recipe: Recipe, steps: int, image: tuple[int, int, int], place: torch.device
+) -> float:
+    """Seconds of an epoch of so many steps, by shorter epochs that each do the same."""
+    quick = _median_epoch(family, recipe, family.period, image, place)
+    longer = min(_STEPS, steps, int(_SECONDS / quick * family.period)) // family.period * family.period
+    if longer > family.period:  # so that what comes once an epoch weighs as little as it does in whole epochs
+        return _median_epoch(family, recipe, longer, image, place) / longer * steps
+    return quick / family.period * steps
+
+
+def _median_epoch(
+    family: Family, recipe: Recipe, steps: int, image: tuple[int, int, int], place: torch.device
+) -> float:
+    images = torch.zeros(steps * recipe.batch, *image, dtype=torch.uint8, device=place)
+    ends = [time.perf_counter()]
+    for _ in train(family, optimizers_of(family, recipe), None, images, recipe, 0, 0, _EPOCHS):
+        ends.append(time.perf_counter())
+    return statistics.median(end - begin for begin, end in pairwise(ends[1:]))  # the first allocates
+
+
+def _seconds_around(trial: Trial) -> dict[str, float]:
+    """What a trial and a stage take besides epochs and measuring, by a trial on hardly any images, run twice.
+
+    Nothing, if such a trial cannot be run: why, the trials themselves will tell.
+    """
+    image = data.card(trial.dataset).image
+    few = Split(
+        np.zeros((build(trial.model, image).period * trial.recipe.batch, *image), np.uint8),
+        np.zeros((1, *image), np.uint8),
+    )
+    short = trial.changed(
+        method=IMP(rewind=0),
+        sparsity=0.2,
+        recipe=_steady(trial.recipe),
+        epochs=1,
+        evaluation=Evaluation(samples=1, grid=0, distances=Distances(features="none")),
+    )
+    with TemporaryDirectory() as folder:
+        for seed in range(2):
+            again = short.changed(seed=trial.seed.model_copy(update={"init": seed}))
+            clock = _Clock()
+            try:
+                status = run_trial(again, open_store(folder), listen=clock.listen, load=lambda _: few)
+            except StoreError:  # a folder for temporary files need not be fit for a store
+                return {}
+            if status != "done":
+                return {}
+    return clock.seconds()
+
+
+class _Clock:
+    """Tells apart by a trial's reports what it takes besides epochs."""
+
+    def __init__(self) -> None:
+        self._began = self._committed = time.perf_counter()
+        self._stages = set[str]()
+        self._training = 0.0
+
+    def listen(self, report: Report) -> None:
+        if isinstance(report, EpochTrained):
+            self._training += report.seconds
+        if isinstance(report, StageCommitted):
+            self._committed = time.perf_counter()
+            self._stages.add(report.stage)
+
+    def seconds(self) -> dict[str, float]:
+        """To be asked when the trial has ended."""
+        stages = self._committed - self._began - self._training
+        return {
+            "trial_seconds": time.perf_counter() - self._committed,
+            "stage_seconds": stages / len(self._stages),
+        }
+
+
+def _profile(family: Family, epoch_seconds: float, **seconds: Any) -> Profile:
     weights = sum(t.numel() * t.element_size() for t in family.networks.state_dict().values())
     parameters = sum(p.numel() * p.element_size() for p in family.parameters())
     prunable = sum(p.numel() for p in family.prunable().values())
-    return Profile(weights + 2 * parameters, weights, prunable, epoch_seconds)
+    return Profile(weights + 2 * parameters, weights, prunable, epoch_seconds, **seconds)

@@ -15,7 +15,7 @@ from orchestrator.plan import Plan, kept_bytes, make_plan
 from orchestrator.work import Work
 from search_spaces.errors import TombolaError
 from tests.toys import TOY_MODELS, toy_sweep, toy_trials
-from workers import names
+from workers import data, names
 from workers.archive import Archive
 from workers.failures import Failure
 from workers.points import FULL, WEIGHTS
@@ -255,3 +255,38 @@ def test_hours_are_those_of_the_missing_epochs_and_of_the_longest_chain(store: S
     assert figures.epochs_missing == 3 + 10
     assert figures.hours == pytest.approx(13 / 2)
     assert figures.critical_path_hours == pytest.approx(10 / 2)
+
+
+def test_hours_count_measuring_and_what_measures_until_it_is_done(store: Store) -> None:
+    rates = {"image_seconds": 1.0, "sample_seconds": 2.0, "feature_seconds": 3.0, "generators": 1}
+    fixed = {"frechet_seconds": 50.0, "pair_seconds": 0.5, "stage_seconds": 0.25, "trial_seconds": 7.0}
+
+    class Known:
+        def profiles(self, trials: Any, store: Store) -> Any:
+            return {trial.id: replace(UNKNOWN, **rates, **fixed, fit_seconds={"fashion": 100.0}) for trial in trials}
+
+    evaluation = {"samples": 40, "grid": 3, "distances": {"features": "fashion", "samples": 60, "weights": "ab" * 32}}
+    trials = toy_trials(models=[TOY_MODELS["vae"]], methods=["dense"], seeds=2, evaluation=evaluation)
+    figures = estimate(make_plan(trials, data.card_or_nominal), store, Known())  # type: ignore[arg-type]
+    evaluate = 40 * 1 + 9 * 2 + 60 * (2 + 3) + 50 + 60**2 * 0.5
+    measuring = 100 + 60 * 3 + 2 * evaluate + 4 * 0.25
+    assert figures.measuring_hours == pytest.approx(measuring / 3600)
+    others = 2 * 2 * 0.25 + 2 * 7  # of each trial its first weights, its training and its rows
+    assert figures.hours == pytest.approx((measuring + others) / 3600)
+    path = 0.25 + 100 + 0.25 + 180 + 0.25 + evaluate
+    assert figures.critical_path_hours == pytest.approx(path / 3600)
+
+
+def test_what_is_measured_already_is_not_priced(store: Store) -> None:
+    plan = make_plan(toy_trials(methods=["dense"]))
+    before = estimate(plan, store, InProcess())
+    assert before.measuring_hours
+    execute(plan, store)
+    after = estimate(plan, store, InProcess())
+    assert (after.hours, after.measuring_hours) == (0, 0)
+    other = {"samples": 60}
+    again = estimate(make_plan(toy_trials(methods=["dense"], evaluation=other)), store, InProcess())
+    assert again.epochs_missing == 0
+    assert again.hours is not None
+    assert again.measuring_hours is not None
+    assert again.hours > again.measuring_hours > 0

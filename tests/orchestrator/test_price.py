@@ -168,3 +168,10 @@ def test_without_a_gpu_a_plan_has_sizes_but_no_seconds(
     refused = tombola("run", elsewhere)
     assert refused.code == 2
     assert "resources.gpus is 0.5, but this machine has no GPU that torch can use" in refused.err
+
+
+def test_few_hours_are_said_with_digits_that_say_something(tombola: Tombola, tmp_path: Path) -> None:
+    said = tombola("plan", write(tmp_path / "sweep.yaml")).out
+    assert "GPU-hours" in said
+    assert " 0.00 " not in said
+    assert f"of training, {gpu_hours((4 + 3 * 3) * EPOCH, 2.4):.3g} GPU-hours" in said

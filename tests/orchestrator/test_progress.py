@@ -8,14 +8,21 @@ import re
 import pytest
 from rich.console import Console
 
+from orchestrator.expected import Expected
 from orchestrator.inventory import take_inventory
 from orchestrator.plan import make_plan
 from orchestrator.progress import SweepProgress
 from orchestrator.work import Work
 from tests.toys import toy_trials
-from workers.reports import EpochTrained, TrialEnded, TrialLeft, TrialStarted
-from workers.stages import Train
+from workers.reports import EpochTrained, StageCommitted, TrialEnded, TrialLeft, TrialStarted
+from workers.stages import Evaluate, Train
 from workers.store import Store
+
+
+def training_alone(work: Work) -> Expected:
+    """A minute an epoch, and nothing besides."""
+    nothing = dict.fromkeys(work.plan.stages, 0.0)
+    return Expected(dict.fromkeys(work.plan.lines, 60.0), nothing, dict.fromkeys(work.by_id, 0.0), set())
 
 
 def plain(text: str) -> str:
@@ -32,7 +39,7 @@ def shown(store: Store, *, terminal: bool, width: int = 160) -> str:
     console = Console(file=out, force_terminal=terminal, width=width, markup=False)
     first, second = (planned.trial.id for planned in work.trials)
     stage = next(stage for stage in work.by_id[first].stages.values() if isinstance(stage, Train))
-    with SweepProgress(console, work, dict.fromkeys(plan.lines, 60.0)) as progress:
+    with SweepProgress(console, work, training_alone(work)) as progress:
         progress.listen(TrialStarted(first))
         progress.listen(TrialStarted(second))
         progress.listen(EpochTrained(first, stage.key, stage.line.key, 1, 1, {"loss": 0.5}, 60.0))
@@ -67,3 +74,25 @@ def test_plain_lines_say_how_trials_ended(store: Store) -> None:
     text = shown(store, terminal=False)
     assert "\x1b" not in text
     assert [line.split()[0] for line in text.splitlines()] == ["left", "done"]
+
+
+def test_measuring_counts_in_the_time_left_until_it_is_done(store: Store) -> None:
+    trials = toy_trials(seeds=2, sparsities=[0.2])
+    plan = make_plan(trials)
+    work = Work(plan, {trial.id for trial in trials}, take_inventory(plan, store))
+    evaluations = {key for key, stage in plan.stages.items() if isinstance(stage, Evaluate)}
+    stages = {key: 600.0 if key in evaluations else 0.0 for key in plan.stages}
+    expected = Expected(dict.fromkeys(plan.lines, 0.0), stages, dict.fromkeys(work.by_id, 30.0), evaluations)
+    progress = SweepProgress(Console(file=io.StringIO()), work, expected)
+    assert progress._left() == 2 * 630
+    first, second = (planned for planned in work.trials)
+    progress.listen(TrialStarted(first.trial.id))
+    for line, end in first.ends.items():
+        progress.listen(EpochTrained(first.trial.id, "", line, end.most, end.most, {}, 0.0))
+    assert progress._trial_left(first) == 630
+    (evaluation,) = evaluations & set(first.stages)
+    progress.listen(StageCommitted(first.trial.id, evaluation))
+    assert progress._trial_left(first) == 30
+    progress.listen(TrialEnded(first.trial.id, "done"))
+    progress.listen(TrialEnded(second.trial.id, "failed", "out of ink"))
+    assert progress._left() == 0

@@ -19,13 +19,18 @@ def distances(fakes: FeatureSet, real: FeatureSet) -> dict[str, float]:
     unbiased (Bińkowski et al. 2018), over all pairs of up to 5,000 images, of more as the mean over 100 subsets of
     1,000; precision and recall with 3 nearest neighbours (Kynkäänniemi et al. 2019).
     """
-    frechet, kernel = frechet_distance(fakes, real), kernel_distance(fakes, real)
-    near = prc_features_to_metric(fakes.values, real.values, save_cpu_ram=True, verbose=False)
-    shares = {"precision": near[KEY_METRIC_PRECISION], "recall": near[KEY_METRIC_RECALL]}
+    frechet, (kernel, shares) = frechet_distance(fakes, real), nearness(fakes, real)
     if fakes.logits is None:
         return {"frechet_distance": frechet, "kernel_distance": kernel, **shares}
     score = isc_features_to_metric(fakes.logits)[KEY_METRIC_ISC_MEAN]
     return {"fid": frechet, "kid": kernel, "inception_score": score, **shares}
+
+
+def nearness(fakes: FeatureSet, real: FeatureSet) -> tuple[float, dict[str, float]]:
+    """What looks at all pairs of features: the kernel distance, and precision and recall."""
+    near = prc_features_to_metric(fakes.values, real.values, save_cpu_ram=True, verbose=False)
+    shares = {"precision": near[KEY_METRIC_PRECISION], "recall": near[KEY_METRIC_RECALL]}
+    return kernel_distance(fakes, real), shares
 
 
 def frechet_distance(one: FeatureSet, other: FeatureSet) -> float:
