@@ -35,7 +35,7 @@ SMOKE = "--smoke" in sys.argv
 
 CPU = "--cpu" in sys.argv
 
-COMMON = {"datasets": ["digits"], "epochs": 1 if SMOKE else 3, "rewind": 1, "recipe": {"batch": 100}}
+COMMON = {"datasets": ["digits"], "epochs": 2 if SMOKE else 3, "rewind": 1, "recipe": {"batch": 100}}
 NONE = {"distances": {"features": "none"}}
 DCGAN = {"name": "dcgan", "width": 2 if SMOKE else 8, "latent": 16}
 SHAPES: dict[str, dict[str, Any]] = {
