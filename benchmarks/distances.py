@@ -110,7 +110,7 @@ def along_training(store: Store) -> Table:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--epochs", type=int, default=10)
+    options.add_argument("--epochs", type=int, default=1 if SMOKE else 10)
     options.add_argument("--fraction", type=float, default=0.2, help="of Fashion-MNIST, to train on")
     options.add_argument("--smoke", action="store_true", help="only see that this runs, on few images")
     options.add_argument("--every", type=int, default=1, help="epochs between measurements")
