@@ -23,6 +23,7 @@ import yaml
 from safetensors.torch import save_file
 
 from orchestrator import cli, results
+from orchestrator.sweeps import enroll
 from search_spaces import Sweep, load_sweep
 from search_spaces.trial import Trial
 from tests.toys import TOY_MODELS, toy_sweep
@@ -79,6 +80,10 @@ def blocks_of(path: Path) -> Iterator[Block]:
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 
+SWEEPS = {name for block in BLOCKS for name in re.findall(r'sweep="([^"]+)"', block.text)}
+"""The names of sweeps that are asked for, which a toy has in their place."""
+
+
 def of(language: str) -> list[Block]:
     return [block for block in BLOCKS if block.language == language and block.runs]
 
@@ -86,8 +91,11 @@ def of(language: str) -> list[Block]:
 def finished(uri: str, **changes: Any) -> None:
     """Run a sweep of toys on top of what a store holds."""
     narrow = [{**model, "latent": 16} for model in TOY_MODELS.values()]
-    for trial in Sweep.model_validate(toy_sweep(**{"models": narrow, "epochs": 3, **changes})).trials():
+    sweep = Sweep.model_validate(toy_sweep(**{"models": narrow, "epochs": 3, **changes}))
+    for trial in sweep.trials():
         assert run_trial(trial, open_store(uri)) == "done"
+    for name in SWEEPS:
+        enroll(sweep.model_copy(update={"name": name}), sweep.trials(), open_store(uri))
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +211,10 @@ def test_what_is_not_run_is_little_and_is_shell_or_stands_elsewhere() -> None:
     for block in left_out:
         if block.language == "bash":
             subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
+
+
+def test_sweeps_that_are_asked_for_ship() -> None:
+    assert {load_sweep(path).name for path in QUICKSTART.parent.rglob("*.yaml")} >= SWEEPS
 
 
 def test_the_search_in_architecture_is_the_one_that_runs() -> None:
