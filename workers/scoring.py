@@ -10,8 +10,9 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from search_spaces.criterion import Criterion
 from workers.models import NORMS, Family
+from workers.models.kernels import ORIGINAL
 from workers.pruning import ScoreError, grasp, magnitude, snip, synflow
-from workers.randomness import generator
+from workers.randomness import generator, global_generators
 from workers.scoping import CriterionError
 
 _CHUNK = 256
@@ -61,12 +62,12 @@ def _synflow(subject: Subject) -> dict[str, Tensor]:
     family, scores = subject.family, dict[str, Tensor]()
     for component in dict.fromkeys(map(_component, subject.parameters)):
         inputs = subject.images.shape[1:] if family.bodies[component] == "encode" else (family.latent,)
-        names = [name for name in family.kernels() if _component(name) == component]
         try:
-            scores |= zip(names, synflow(family.networks[component], inputs).values(), strict=True)
+            found = synflow(family.networks[component], inputs)
         except ScoreError as error:
             raise CriterionError(f"synflow cannot rank the {component}: {error}") from error
-    return {name: scores[name] for name in subject.parameters}
+        scores |= {f"{component}.{name}": score for name, score in found.items()}
+    return {name: scores[name.replace(ORIGINAL, "weight")] for name in subject.parameters}
 
 
 scorers: dict[str, Scorer] = {"magnitude": _magnitude, "snip": _snip, "grasp": _grasp, "synflow": _synflow}
@@ -116,9 +117,10 @@ def _parts(subject: Subject, phase: str | None) -> Iterator[Tensor]:
     family, images = subject.family, subject.images
     normed = any(isinstance(module, NORMS) for module in family.networks.modules())
     noise = generator(subject.seed, "score", device=images.device)
-    for chunk in images.split(len(images) if normed else _CHUNK):
-        if phase is None:
-            loss = family.joint_loss(chunk, noise)
-        else:
-            loss = next(loss.value for loss in family.losses(chunk, noise) if loss.phase == phase)
+    for number, chunk in enumerate(images.split(len(images) if normed else _CHUNK)):
+        with global_generators(subject.seed, "score", number):
+            if phase is None:
+                loss = family.joint_loss(chunk, noise)
+            else:
+                loss = next(loss.value for loss in family.losses(chunk, noise) if loss.phase == phase)
         yield loss * (len(chunk) / len(images))

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 from search_spaces.errors import TombolaError
+from workers.models.kernels import KERNEL_LAYERS, kernel_of
 
 Loss = Callable[[], Tensor | Iterable[Tensor]]
 """Gives a loss, or its parts one after the other, which sum to it: chunks of a batch, each weighted by its size, need
@@ -22,7 +23,6 @@ class ScoreError(TombolaError):
     """A network that a scorer has no ranking for."""
 
 
-_KERNELS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 _ACTIVATIONS = tuple(getattr(activation, name) for name in activation.__all__)
 
 
@@ -70,7 +70,7 @@ def synflow(network: nn.Module, inputs: Sequence[int]) -> dict[str, Tensor]:
             zero, infinite, or too small for a float64 to hold all of its digits.
     """
     positive = _linear_and_positive(network)
-    kernels = {n: module.weight for n, module in positive.named_modules() if isinstance(module, _KERNELS)}
+    kernels = {n: module.weight for n, module in positive.named_modules() if isinstance(module, KERNEL_LAYERS)}
     weights: list[Tensor] = [kernel.requires_grad_() for kernel in kernels.values()]
     ones = torch.ones(1, *inputs, dtype=torch.float64, device=weights[0].device)
     _check_linear(positive, ones)
@@ -132,7 +132,7 @@ def _linear_and_positive(network: nn.Module) -> nn.Module:
     for name, module in list(positive.named_modules(remove_duplicate=False)):
         if isinstance(module, _ACTIVATIONS):
             positive.set_submodule(name, nn.Identity())
-        elif isinstance(module, (*_KERNELS, _BatchNorm)):
+        elif isinstance(module, (*KERNEL_LAYERS, _BatchNorm)):
             if module.weight is not None:
                 module.weight.abs_()
             if module.bias is not None:
@@ -143,11 +143,13 @@ def _linear_and_positive(network: nn.Module) -> nn.Module:
 
 
 def _without_parametrization(layer: nn.Module) -> None:
-    """Give a layer its original kernel for a weight.
+    """Give a layer the kernel that masks act on for a weight; where there is none, the weight as it is computed.
 
     torch's own way takes the weight from the layer's class, too, which copies of a layer share.
     """
-    original = layer.get_parameter("parametrizations.weight.original")
+    kernel = kernel_of(layer)
+    weight = layer.weight if kernel is None else kernel
+    assert isinstance(weight, Tensor)
     layer.__class__ = type(layer).__bases__[0]
     del layer.parametrizations
-    layer.register_parameter("weight", nn.Parameter(original.detach()))
+    layer.register_parameter("weight", nn.Parameter(weight.detach()))

@@ -16,8 +16,10 @@ from torch.nn import utils
 from torch.nn.utils import parametrizations
 
 from orchestrator import results
+from search_spaces.criterion import Criterion
 from search_spaces.models import LinearAutoencoder
 from tests.toys import toy_trial
+from workers.choosing import choose
 from workers.models import Family, ModelError, build, builders, initialise, materialise
 from workers.models.families import Autoencoder
 from workers.snapshot import capture, restore
@@ -299,6 +301,16 @@ def test_a_trial_of_odd_layers_is_the_same_in_another_store(model: Callable[[Mak
     assert math.isfinite(rows[0]["reconstruction_mse"])
     for column in ("reconstruction_mse", "prunable", "parameters", "mask_key", "final_key", "ticket_flops"):
         assert rows[0][column] == rows[1][column], column
+
+
+@pytest.mark.parametrize("score", ["snip", "grasp"])
+def test_scores_of_a_network_with_dropout_are_those_of_the_seed(score: str, model: Callable[[Make], Family]) -> None:
+    first(family := model(nn.Dropout))
+    images = torch.randint(256, (300, 1, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    criterion = Criterion(score=score, loss="own", temperature=200)
+    one, again, other = (choose(family, criterion, 0.5, None, images, seed, 0).mask for seed in (0, 0, 1))
+    assert one == again
+    assert one != other
 
 
 def test_no_warning_is_left_behind(model: Callable[[Make], Family]) -> None:

@@ -9,9 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load, save
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
+from search_spaces.criterion import Criterion
 from search_spaces.models import LinearAutoencoder
 from search_spaces.trial import Recipe
+from workers.choosing import choose
 from workers.flops import step_flops
 from workers.models import Family, ModelError, build, builders, initialise, materialise
 from workers.models.families import GAN, Autoencoder
@@ -37,6 +40,8 @@ def pair(kind: str) -> tuple[nn.Module, nn.Module]:
         return one, one
     if kind == "tied":
         other.weight = one.weight
+    if kind == "normed":
+        other = weight_norm(other)
     if kind == "frozen":
         other.requires_grad_(False)
     return one, other
@@ -158,6 +163,18 @@ def test_a_frozen_layer_is_drawn_and_neither_trained_nor_pruned(built: Built) ->
     assert trained["encoder.3.bias"].equal(start["encoder.3.bias"])
     assert not trained["encoder.4.weight"].equal(start["encoder.4.weight"])
     assert not [name for name in trained if name.startswith(f"moments.{SECOND}")]
+
+
+@pytest.mark.parametrize("kind", ["tied", "twice", "frozen", "bodies", "normed"])
+@pytest.mark.parametrize("score", ["magnitude", "snip", "grasp", "synflow"])
+def test_every_score_ranks_what_is_prunable(kind: str, score: str, built: Built) -> None:
+    family = started(built(kind))
+    images = torch.randint(256, (8, *IMAGE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    criterion = Criterion(score=score, loss="own", temperature=200)
+    mask = choose(family, criterion, 0.5, None, images, 0, 0).mask
+    assert list(mask) == list(family.prunable())
+    assert mask.kept == round(0.5 * mask.size)
+    assert FIRST in mask
 
 
 class Rivals(GAN):
