@@ -36,7 +36,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def bare(model: str, precision: str = "fp32") -> Family:
-    return build(SPECS[model], (1, 32, 32), precision)
+    family = build(SPECS[model], (1, 32, 32), "bf16" if precision == "bf16" else "fp32")
+    if precision == "fp64":
+        family.networks.double()
+    return family
 
 
 @functools.cache
@@ -79,13 +82,18 @@ def trained(
 
 
 def densely(
-    model: str, mask: Mask, end: int, precision: str = "fp32", steps: Steps = AS_THE_RECIPE
+    model: str,
+    mask: Mask,
+    end: int,
+    state: Tensors | None = None,
+    precision: str = "fp32",
+    steps: Steps = AS_THE_RECIPE,
 ) -> tuple[Tensors, list[Epoch]]:
     """The same in the whole network, its masked weights being zero."""
     family = bare(model, precision)
     materialise(family, CPU)
     optimizers = optimizers_of(family, RECIPE)
-    restore(start(model), family, optimizers)
+    restore(start(model) if state is None else state, family, optimizers)
     epochs = list(train(family, optimizers, mask, IMAGES, RECIPE, 0, 1, end, steps))
     return capture(family, optimizers), epochs
 
@@ -99,10 +107,15 @@ def survivors(model: str, mask: Mask, state: Tensors) -> Tensors:
 
 @pytest.mark.parametrize("steps", [AS_THE_RECIPE, Steps(l1=0.01, lag=1)], ids=["plain", "departing"])
 @every_model
-def test_a_small_network_learns_what_the_masked_one_does(model: str, steps: Steps) -> None:
+def test_a_small_network_learns_what_the_masked_one_does(
+    model: str, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In fp32 the gradient of a bias before a norm, which is nothing but rounding errors, differs beyond 1e-5.
+    first = {name: tensor.double() if tensor.dim() else tensor for name, tensor in start(model).items()}
+    monkeypatch.setattr(Family, "run", lambda family, name, inputs, **_: family.networks[name](inputs.double()))
     mask = channels(model)
-    state, epochs, trainee = trained(model, mask, 3, steps=steps)
-    whole, logged = densely(model, mask, 3, steps=steps)
+    state, epochs, trainee = trained(model, mask, 3, state=first, precision="fp64", steps=steps)
+    whole, logged = densely(model, mask, 3, first, "fp64", steps)
     parameters = sum(p.numel() for p in trainee.family.networks.parameters())
     assert parameters < 0.6 * sum(t.numel() for t in bare(model).networks.parameters())
     assert {name: tensor.shape for name, tensor in state.items()} == {name: t.shape for name, t in whole.items()}
@@ -178,7 +191,7 @@ def test_in_bf16_a_small_network_learns_nearly_that_and_its_weights_are_fp32(mod
     mask = channels(model)
     state, epochs, _ = trained(model, mask, 3, precision="bf16")
     again, _, _ = trained(model, mask, 3, precision="bf16")
-    _, logged = densely(model, mask, 3, "bf16")
+    _, logged = densely(model, mask, 3, precision="bf16")
     plain, _, _ = trained(model, mask, 3)
     for epoch, expected in zip(epochs, logged, strict=True):
         assert epoch.means == pytest.approx(expected.means, rel=0.02)

@@ -49,7 +49,7 @@ def test_a_trial_is_the_loop_from_its_rewind_state_under_its_mask(model: str, pr
     mask = keep_top(magnitude(family.prunable()), 0.8)
     assert lab.mask(found.ticket.mask) == mask
     family, optimizers = fresh()
-    restore(rewind, family, optimizers)
+    restore(weights_only(rewind), family, optimizers)
     list(train(family, optimizers, mask, images, trial.recipe, 2, 1, 4))
     assert_bit_equal(lab.point(found.final).tensors, weights_only(capture(family, {})))
     held_out = torch.from_numpy(data.load(trial.dataset).held_out)

@@ -166,15 +166,23 @@ def test_masked_and_compact_networks_have_the_same_outputs(model: str, mask_of: 
             torch.testing.assert_close(left, right, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", [model for model in MODELS if model not in RESIDUAL])
 @pytest.mark.parametrize("mask_of", [halved, thinned])
-def test_training_is_the_same_in_the_compact_network(model: str, mask_of: Callable[[str], Mask]) -> None:
-    mask, state = mask_of(model), start(model)
-    dense, logged = trained(model, MODELS[model](), state, mask, 1, 3)
-    compact, logged_compactly = compactly(model, mask, state, 1, 3)
-    assert_survivors_agree(model, mask, dense, compact)
+def test_training_is_the_same_in_the_compact_network_without_norms(mask_of: Callable[[str], Mask]) -> None:
+    mask, state = mask_of("wgan_gp"), start("wgan_gp")
+    dense, logged = trained("wgan_gp", MODELS["wgan_gp"](), state, mask, 1, 3)
+    compact, logged_compactly = compactly("wgan_gp", mask, state, 1, 3)
+    assert_survivors_agree("wgan_gp", mask, dense, compact)
     for left, right in zip(logged, logged_compactly, strict=True):
         assert left.means == pytest.approx(right.means, rel=1e-5)
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS if model not in {*RESIDUAL, "wgan_gp"}])
+@pytest.mark.parametrize("mask_of", [halved, thinned])
+def test_training_is_the_same_in_the_compact_network(
+    model: str, mask_of: Callable[[str], Mask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The gradient of a bias before a norm is nothing but rounding errors, by which fp32 networks differ beyond 1e-5.
+    assert_trains_the_same_in_fp64(model, mask_of(model), monkeypatch)
 
 
 @pytest.mark.parametrize("model", [model for model in MODELS if model not in {*SPECTRAL, "wgan_gp"}])
@@ -193,12 +201,14 @@ def test_training_is_the_same_in_the_compact_residual_network(model: str, monkey
 
 
 def assert_trains_the_same_in_fp64(model: str, mask: Mask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Family, "run", lambda family, name, inputs, **_: family.networks[name](inputs.double()))
     state = {name: tensor.double() if tensor.dim() else tensor for name, tensor in start(model).items()}
-    dense, _ = trained(model, in_fp64(MODELS[model]()), state, mask, 1, 3)
+    monkeypatch.setattr(Family, "run", lambda family, name, inputs, **_: family.networks[name](inputs.double()))
+    dense, logged = trained(model, in_fp64(MODELS[model]()), state, mask, 1, 3)
     compaction = Compaction(in_fp64(MODELS[model]()), mask)
-    small, _ = trained(model, compaction.family(), compaction.compact(state), compaction.mask, 1, 3)
+    small, compactly = trained(model, compaction.family(), compaction.compact(state), compaction.mask, 1, 3)
     assert_survivors_agree(model, mask, dense, compaction.scatter(small, state))
+    for left, right in zip(logged, compactly, strict=True):
+        assert left.means == pytest.approx(right.means, rel=1e-5)
 
 
 def in_fp64(family: Family) -> Family:
