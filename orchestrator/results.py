@@ -169,7 +169,19 @@ def _table(store: Store, dataset: str, name: str) -> pa.Table | None:
     table = unpacked(data, SCHEMAS[dataset])
     if set(table["trial_id"].to_pylist()) - {names.trial_of(name)}:
         raise UnreadableError("it is damaged: its rows are of another trial than its name")
+    if dataset == names.TRIALS and not all(map(_says_all, table["spec"].to_pylist())):
+        raise UnreadableError("its rows do not say of what trials they are")
     return table
+
+
+def _says_all(spec: str | None) -> bool:
+    """Whether a row's spec names what its options are of."""
+    try:
+        said = json.loads(spec or "null")
+    except ValueError:
+        return False
+    nouns = ("model", "dataset", "method", "recipe")
+    return isinstance(said, dict) and all(isinstance(said.get(noun), dict) for noun in nouns)
 
 
 def _tell(store: Store, those: Sequence[str], why: str) -> None:

@@ -66,6 +66,7 @@ class Session:
             error = place.error if isinstance(place, InProcess) else None
             stands = self._standing()
         else:
+            self.asked.record()
             sweeps.enroll(self.asked.sweep, self.asked.trials, self.store)
         out.print(trials_table(stands.rows, out.width))
         say(f"{summary(self.asked.sweep, stands)}, in {duration(time.monotonic() - began)}")
@@ -82,7 +83,8 @@ class Session:
         """Forget how trials ended that are to be tried again."""
         own = [planned for planned in plan.trials if planned.trial.id in chosen]
         stages = {key: stage for each in own for key, stage in each.stages.items()}
-        retried = sweeps.clear_failures(chosen.values(), stages.values(), self.store, again.statuses)
+        with sweeps.only_driver(self.asked.sweep, self.store):  # or what another one is at would be forgotten
+            retried = sweeps.clear_failures(chosen.values(), stages.values(), self.store, again.statuses)
         missing = take_inventory(plan, self.store).missing_epochs
         left = sum(missing[line] for line in {line for each in own for line in each.ends})
         kinds = " and ".join(again.statuses)
@@ -97,10 +99,12 @@ class Session:
         if ran.stopped:
             say(f"Stopped: {ran.stopped}; {resume} goes on from here.")
             return exit_codes.INTERRUPTED if ran.stopped == INTERRUPTED else exit_codes.SPENT
-        if not stands.failed:
+        asked_for = set(again.only) if again and again.only else {trial.id for trial in self.asked.trials}
+        failed = stands.rows[(stands.rows["status"] == "failed") & stands.rows["trial_id"].isin(asked_for)]
+        if failed.empty:
             return 0
-        first = stands.rows[stands.rows["status"] == "failed"].iloc[0]
-        say(f"{stands.failed} trials failed, the first with: {first['error']}")
+        first = failed.iloc[0]
+        say(f"{len(failed)} trials failed, the first with: {first['error']}")
         say(f"{hint('error', first['trial_id'], store=self.called)} shows where, and")
         say(f"{hint('status', self.asked.file, store=self.called)} how each trial stands; once mended,")
         say(f"{resume} tries them again.")

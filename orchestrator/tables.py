@@ -24,7 +24,7 @@ def trials_table(rows: pd.DataFrame, width: int) -> Table:
     cells["seed"] = [seeds(*pair) for pair in zip(rows["seed_init"], rows["seed_order"], strict=True)]
     cells["status"] = list(rows["status"])
     measured = {name: [_shown(value) for value in rows[name]] for name in _METRICS if rows[name].notna().any()}
-    if sum(_least(name, values) for name, values in (cells | measured).items()) > width:
+    if measured and sum(_least(name, values) for name, values in (cells | measured).items()) > width:
         own = (
             [f"{name.replace('_', ' ')} {value}" for name, value in zip(measured, each, strict=True) if value]
             for each in zip(*measured.values(), strict=True)

@@ -41,15 +41,17 @@ def load_sweep(path: str | Path) -> Sweep:
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         with path.open("rb") as file:
-            text = file.read(BYTES + 1).decode()
-    except UnicodeDecodeError as error:
-        raise SweepError(f"{path}: is not UTF-8 text") from error
+            content = file.read(BYTES + 1)
     except OSError as error:
         raise SweepError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise SweepError(f"{str(path)!r}: cannot be read: {error}") from error
-    if len(text) > BYTES:
+    if len(content) > BYTES:
         raise SweepError(f"{path}: is larger than the {BYTES:,} bytes that a sweep file can have")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise SweepError(f"{path}: is not UTF-8 text") from error
     try:
         _check_size(text)
         values = yaml.load(text, _Loader)

@@ -26,7 +26,8 @@ class CodeError(TombolaError):
 class Codes:
     """Settles by which code of plugins trials are known: by what is here.
 
-    With `keep`, code that has changed counts as what the store knew last, so that what that made is not made again.
+    With `keep`, code that has changed counts as what was used last of what the store knew before it, so that what that
+    made is not made again.
     """
 
     def __init__(self, store: Store, *, keep: bool = False) -> None:
@@ -66,14 +67,13 @@ class Codes:
 
     def record(self) -> None:
         """See to it that the store remembers the code that is here, and what it counts as."""
+        now = datetime.now(UTC).isoformat()
         for module, counts_as in self._settled.items():
             here = code_of(module)
             known = self._known(module).get(here)
-            if known is None or known["counts_as"] != counts_as:
-                name = names.code(module, here)
-                self._objects.store.delete(name)
-                now = datetime.now(UTC).isoformat()
-                self._objects.commit_fact(name, {"code": here, "counts_as": counts_as, "since": now})
+            since = known["since"] if known else now
+            fact = {"code": here, "counts_as": counts_as, "since": since, "used": now}
+            self._objects.replace_fact(names.code(module, here), fact)
 
     def _with_code(self, trial: Trial) -> Trial:
         method = _with_source(trial.method, self._with_code)
@@ -87,23 +87,24 @@ class Codes:
     def _counts_as(self, module: str) -> str:
         if module not in self._settled:
             here, known = code_of(module), self._known(module)
-            others = [fact["counts_as"] for code, fact in known.items() if code != here]
-            if here in known and (not self._keep or known[here]["counts_as"] != here):
-                self._settled[module] = known[here]["counts_as"]
-            elif self._keep and others:
-                self._settled[module] = others[-1]
+            own = known.get(here)
+            before = [f for f in known.values() if f["code"] != here and (own is None or f["since"] < own["since"])]
+            former = max(before, key=lambda fact: fact["used"])["counts_as"] if before else None
+            if own and (not self._keep or own["counts_as"] != here or former is None):
+                self._settled[module] = own["counts_as"]
+            elif self._keep and former:
+                self._settled[module] = former
             else:
                 self._settled[module] = here
-                if others:
-                    self._former[module] = others[-1]
+                if former:
+                    self._former[module] = former
         return self._settled[module]
 
     def _known(self, module: str) -> dict[str, PluginCode]:
-        """What the store remembers of a module, by its codes, the oldest first."""
-        facts = [
-            self._objects.read_fact(name, PluginCode) for name in list(self._objects.store.list(names.codes_of(module)))
-        ]
-        return {fact["code"]: fact for fact in sorted((f for f in facts if f), key=lambda fact: fact["since"])}
+        """What the store remembers of a module, by its codes."""
+        listed = list(self._objects.store.list(names.codes_of(module)))
+        facts = [self._objects.read_fact(name, PluginCode) for name in listed]
+        return {fact["code"]: fact for fact in facts if fact}
 
     def _find_orphans(self, trials: Iterable[Trial]) -> None:
         """Note which trials ended in the store when modules that have changed since were what they were."""

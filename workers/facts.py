@@ -57,8 +57,9 @@ class Roster(TypedDict):
 
 @with_config(_MORE)
 class PluginCode(TypedDict):
-    """The `code` of a plugin, that which it `counts_as`, and `since` when."""
+    """The `code` of a plugin, that which it `counts_as`, since when it is known, and when it was last used."""
 
     code: str
     counts_as: str
     since: str
+    used: str

@@ -84,6 +84,11 @@ class Objects:
     def commit_fact(self, name: str, fact: Any) -> bool:
         return self.commit(name, canonical_json(fact).encode())
 
+    def replace_fact(self, name: str, fact: Any) -> None:
+        """Have `fact` under `name`, in place of what is there, unless another process replaces that at this moment."""
+        sealed = seal(name, canonical_json(fact).encode())
+        self.store.replace(name, sealed, if_unchanged=self.store.get(name))
+
 
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:

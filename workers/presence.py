@@ -72,7 +72,9 @@ class Sign:
     def _renew(self) -> None:
         with self._failures_noted():
             held = self._store.get(self._name)
-            if not self._is_own(held) and _alive(held, self._beat):
+            # Who took over while this process was silent may have left since, and its sign with it.
+            silent = 0 < self._renewed < time.time() - SILENT_BEATS * self._beat
+            if not self._is_own(held) and (silent or _alive(held, self._beat)):
                 self._lost = True
             else:
                 self._give(held)

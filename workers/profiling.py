@@ -100,7 +100,8 @@ def profile(trial: Trial, store: Store) -> Profile:
     known = known_profile(trial, store)
     if known is None:
         known = _measured(trial)
-        Objects(store).commit_fact(names.profile(profile_key(trial)), asdict(known))
+        if known.feature_seconds or trial.evaluation.distances.features == "none":  # else its weights may come yet
+            Objects(store).commit_fact(names.profile(profile_key(trial)), asdict(known))
     return known
 
 
@@ -161,6 +162,7 @@ def _seconds_around(trial: Trial) -> dict[str, float]:
         sparsity=0.2,
         recipe=_steady(trial.recipe),
         epochs=1,
+        code=None,  # in an empty store it is what is here
         evaluation=Evaluation(samples=1, grid=0, distances=Distances(features="none")),
     )
     with TemporaryDirectory() as folder:

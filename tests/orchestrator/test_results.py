@@ -195,6 +195,16 @@ def rewritten(path: Path, **changes: pa.Array | None) -> None:
     pq.write_table(table.append_column("novel", pa.array([1] * len(table))), path, write_page_checksum=True)
 
 
+@pytest.mark.parametrize("spec", [None, "{", "{}", "[]"])
+def test_a_row_that_does_not_say_of_what_trial_it_is_is_left_out(
+    finished: Store, tmp_path: Path, spec: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = Path(shutil.copytree(finished.uri.removeprefix("file://"), tmp_path / "store"))
+    rewritten(min((root / names.TRIALS).iterdir()), spec=pa.array([spec], pa.string()))
+    assert len(results.trials(root)) == len(TRIALS) - 1
+    assert "do not say of what trials they are" in caplog.text
+
+
 @pytest.mark.parametrize("dataset", SCHEMAS)
 def test_rows_of_a_version_with_other_columns_are_whole(
     finished: Store, tmp_path: Path, dataset: str, caplog: pytest.LogCaptureFixture

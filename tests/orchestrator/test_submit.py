@@ -159,7 +159,7 @@ def test_a_running_sweep_is_submitted_once_outlives_its_watcher_and_stops_in_pea
     assert err.startswith(f"tombola: the sweep is being run already, as job {name}")
 
     watcher.send_signal(signal.SIGINT)
-    out, err = watcher.communicate(timeout=30)
+    out, err = watcher.communicate(timeout=120)
     assert (watcher.returncode, err) == (130, "")
     assert f"`ray job stop {name} --address {dashboard}` stops it; `tombola status" in out
 

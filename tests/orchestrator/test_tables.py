@@ -25,6 +25,11 @@ ROWS = pd.DataFrame(
 )
 
 
+def test_trials_without_any_metric_fit_too() -> None:
+    bare = ROWS.assign(reconstruction_mse=None, elbo=None, frechet_distance=None, discriminator_loss=None)
+    assert len(trials_table(bare, 30).rows) == len(ROWS)
+
+
 @pytest.mark.parametrize(
     ("width", "metrics"),
     [

@@ -105,6 +105,7 @@ def test_what_is_merged_may_be_overridden(tmp_path: Path) -> None:
         ),
         ("[vae]", f"[&a [{'vae,' * 1000}], {'*a,' * 300}]", "is not plain YAML: it has more than 300,000 values"),
         ("[vae]", f"[{'0' * 8_000_000}]", ": is larger than the 8,000,000 bytes that a sweep file can have"),
+        ("[vae]", f"[vae] # {'é' * 4_000_000}", ": is larger than the 8,000,000 bytes that a sweep file can have"),
         ("[vae]", f"[{'x' * 100_000}]", ": models.0: unknown model 'xxxxx"),
         (
             "seeds: 1",

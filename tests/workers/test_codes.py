@@ -126,6 +126,20 @@ def test_a_change_can_be_kept_after_it_was_run(store: Store, tmp_path: Path, edi
     assert settled(store, faulty(tmp_path)) == first
 
 
+def test_a_change_counts_as_what_was_used_last_and_code_that_is_back_as_itself(
+    store: Store, tmp_path: Path, edited: Edit
+) -> None:
+    first = settled(store, faulty(tmp_path))
+    edited(2)
+    assert settled(store, faulty(tmp_path)) != first
+    edited(1)
+    assert settled(store, faulty(tmp_path)) == first
+    edited(3)
+    assert settled(store, faulty(tmp_path), keep=True) == first
+    edited(1)
+    assert settled(store, faulty(tmp_path), keep=True) == first
+
+
 def test_nothing_is_made_by_other_code_than_the_trial_says(store: Store, tmp_path: Path, edited: Edit) -> None:
     trial = settled(store, faulty(tmp_path))
     edited(2)

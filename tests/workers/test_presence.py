@@ -115,6 +115,18 @@ def test_who_was_silent_sees_that_another_has_taken_over_and_leaves_its_sign_alo
     assert store.get(NAME) == other
 
 
+def test_who_was_silent_sees_that_another_has_come_and_gone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign = Sign(store, NAME)
+    assert sign.take()
+    later = time.time() + 10 * presence.BEAT
+    monkeypatch.setattr(time, "time", lambda: later)
+    other = Sign(store, NAME)
+    assert other.take()
+    with other:
+        pass
+    assert sign.lost()
+
+
 def test_who_was_silent_goes_on_if_nobody_took_over(store: Store) -> None:
     sign = Sign(store, NAME, beat=0.01)
     assert sign.take()
