@@ -104,7 +104,7 @@ class _Loader(yaml.CSafeLoader):
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         value = super().construct_yaml_int(node) if len(node.value) < 100 else LARGEST
         if not -LARGEST <= value < LARGEST:
-            raise _problem("found a whole number of more than 18 digits", node)
+            raise _problem("found a whole number that is not from -2**63 to 2**63 - 1", node)
         return value
 
 

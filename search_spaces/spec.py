@@ -33,7 +33,7 @@ class Spec(BaseModel):
     def _in_64_bits(self) -> Self:
         for key, value in self:
             if isinstance(value, int) and not -LARGEST <= value < LARGEST:
-                raise ValueError(f"{key}: has more than 18 digits")
+                raise ValueError(f"{key}: must be from -2**63 to 2**63 - 1")
         return self
 
 

@@ -55,13 +55,13 @@ class Objects:
         return self.parsed(name, bytes)
 
     def parsed(self, name: str, parse: Callable[[bytes], T]) -> T | None:
-        """What `parse` makes of the payload under `name`; what it can make nothing of is damaged, too."""
+        """What `parse` makes of the payload under `name`, in memory; what it can make nothing of is damaged, too."""
         data = self.store.get(name)
         if data is None:
             return None
         try:
             return parse(unseal(name, data))
-        except MemoryError:
+        except (MemoryError, OSError):  # of this machine, not of the payload
             raise
         except Exception as error:  # noqa: BLE001 - parsers of foreign bytes raise anything
             why = f"{type(error).__name__}: {error}".splitlines()[0]

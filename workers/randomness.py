@@ -1,13 +1,18 @@
-"""Random generators: each made from a seed, a purpose and an epoch, none of them global."""
+"""Random generators, each made from a seed, a purpose and an epoch; and global ones, seeded for a while."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from search_spaces.canonical import digest
+
+
+_CPU = torch.device("cpu")
 
 
 def generator(seed: int, purpose: str, epoch: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
@@ -18,11 +23,32 @@ def generator(seed: int, purpose: str, epoch: int = 0, device: torch.device | st
 
 
 @contextmanager
-def global_generators(seed: int, purpose: str, epoch: int = 0) -> Iterator[None]:
-    """Have torch's global generators begin as `generator` does, and afterwards be as they were.
+def global_generators(seed: int, purpose: str, epoch: int = 0, device: torch.device = _CPU) -> Iterator[None]:
+    """Have the global generators begin as `generator` does, and afterwards be as they were.
 
-    Layers such as dropout draw from nothing else.
+    Layers such as dropout draw from nothing else. `device` is where they draw.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(generator(seed, purpose, epoch).initial_seed())
+    with seeded(generator(seed, purpose, epoch).initial_seed(), device):
         yield
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device = _CPU) -> Iterator[None]:
+    """Have the global generators of torch (on the CPU and on `device`), NumPy and Python begin at a seed.
+
+    Afterwards they are as they were. Other devices are not touched.
+    """
+    gpus = [device] if device.type == "cuda" else []
+    numpy, python = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=gpus):
+        try:
+            torch.default_generator.manual_seed(seed)
+            for gpu in gpus:
+                with torch.cuda.device(gpu):
+                    torch.cuda.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
+            yield
+        finally:
+            np.random.set_state(numpy)
+            random.setstate(python)

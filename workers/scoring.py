@@ -118,7 +118,7 @@ def _parts(subject: Subject, phase: str | None) -> Iterator[Tensor]:
     normed = any(isinstance(module, NORMS) for module in family.networks.modules())
     noise = generator(subject.seed, "score", device=images.device)
     for number, chunk in enumerate(images.split(len(images) if normed else _CHUNK)):
-        with global_generators(subject.seed, "score", number):
+        with global_generators(subject.seed, "score", number, images.device):
             if phase is None:
                 loss = family.joint_loss(chunk, noise)
             else:

@@ -66,7 +66,7 @@ def train(
         sums: dict[str, Tensor] = {}
         updates: Counter[str] = Counter()
         batches = _batches(len(images), recipe.batch, seed, epoch, images.device)
-        with global_generators(seed, "layers", epoch):
+        with global_generators(seed, "layers", epoch, images.device):
             for step, indices in enumerate(batches, start=epoch * len(batches)):
                 for loss in islice(family.losses(normalised(images[indices]), noise), family.due(step)):
                     optimizer = optimizers[loss.phase]

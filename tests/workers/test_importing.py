@@ -122,7 +122,7 @@ REFUSED: dict[str, tuple[Callable[[Tensors], Any], dict[str, str | None], str]] 
     "too wide": (
         lambda t: None,
         {"model": f'{{"name":"linear_autoencoder","width":{10**30}}}'},
-        "width: has more than 18 digits",
+        "width: must be from",
     ),
     "roles": (lambda t: None, {"roles": "{}"}, "the role of .* is None, and in"),
 }

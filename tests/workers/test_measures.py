@@ -135,7 +135,7 @@ def test_features_are_those_of_the_reference(store: Store, fashion: None, part: 
     payload = Objects(store).read(name)
     assert payload is not None
     (classifier,) = store.list("objects/classifiers")
-    network = classifiers.unpack(Objects(store).read(classifier) or b"", "fashion", 1, torch.device("cpu"))
+    network = classifiers.unpack(Objects(store).read(classifier) or b"", "fashion", 1)
     real = torch.from_numpy(getattr(data.load(ToyDigits()), part)[images].copy())
     with torch.no_grad():
         expected = instruments.Penultimate(network)(real)

@@ -37,6 +37,18 @@ def test_a_damaged_object_is_reported_removed_and_made_again(
     assert objects.read("x") == b"payload"
 
 
+@pytest.mark.parametrize("error", [MemoryError("none left"), OSError(12, "cannot allocate memory")])
+def test_what_a_machine_has_no_room_for_is_not_damaged(store: Store, error: Exception) -> None:
+    def parse(payload: bytes) -> None:
+        raise error
+
+    objects = Objects(store)
+    objects.commit("x", b"payload")
+    with pytest.raises(type(error)):
+        objects.parsed("x", parse)
+    assert objects.read("x") == b"payload"
+
+
 def test_facts_are_json(store: Store) -> None:
     objects = Objects(store)
     objects.commit_fact("x", {"a": [1, 2.5, None]})

@@ -17,6 +17,7 @@ from workers.evaluation.reconstruction import active_units, elbo, reconstruction
 from workers.evaluation.samples import Yardstick, distances_of
 from workers.metrics import AVERAGED
 from workers.models.families import GAN, VAE, Autoencoder, Family
+from workers.randomness import global_generators
 from workers.training import Diverged, normalised
 
 
@@ -30,13 +31,13 @@ def evaluate(
 ) -> tuple[dict[str, float], dict[str, bytes]]:
     """The metrics of a model on the first `samples` of held-out images (uint8, on its device), and PNGs by kind.
 
-    Distances are measured with a yardstick, downstream accuracy with a judge, each where there is one. `part` names
+    Layers that draw by themselves draw the same each time. Distances are measured with a yardstick, downstream accuracy with a judge, each where there is one. `part` names
     what the images are held out for: fakes by which an epoch is selected are not those that are reported on.
 
     Raises:
         Diverged: if a metric is NaN or infinite.
     """
-    with _undisturbed(family):
+    with _undisturbed(family), global_generators(0, f"evaluation:{part}", device=held_out.device):
         images = normalised(held_out[: evaluation.samples])
         metrics: dict[str, float] = {}
         if isinstance(family, Autoencoder | VAE):

@@ -122,12 +122,12 @@ def pack(classifier: nn.Module) -> bytes:
     return save({name: tensor.contiguous() for name, tensor in classifier.state_dict().items()})
 
 
-def unpack(payload: bytes, network: str, channels: int, device: torch.device) -> nn.Module:
-    """The classifier that `pack` wrote, in evaluation mode."""
+def unpack(payload: bytes, network: str, channels: int) -> nn.Module:
+    """The classifier that `pack` wrote, on the CPU, in evaluation mode."""
     state = load(payload)
     classes = next(len(state[name]) for name in ("head.bias", "fc.bias") if name in state)
     with torch.device("meta"):
         made = SCHOOLINGS[network].build(channels, classes)
     made.load_state_dict(state, assign=True)
     made.requires_grad_(False)
-    return made.to(device).to(memory_format=torch.channels_last).eval()
+    return made.to(memory_format=torch.channels_last).eval()

@@ -48,9 +48,9 @@ def _network(store_uri: str, features: str, weights: str, device: torch.device) 
     objects = Objects(open_store(store_uri))
     if features == "fashion":
         name, what = names.classifier(weights), "the classifier 'fashion'"
-        small = _needed(objects, name, what, lambda payload: classifiers.unpack(payload, "fashion", 1, device))
+        small = _needed(objects, name, what, lambda payload: classifiers.unpack(payload, "fashion", 1))
         sha256 = _needed(objects, name, what, lambda payload: hashlib.sha256(payload).hexdigest())
-        return Network(Penultimate(small), sha256)
+        return Network(Penultimate(small.to(device)), sha256)
     state = _needed(objects, names.weights(weights), f"the weights of {features}", state_dict_of)
     inception = features == "inception"
     made = Inception(state, device, SPACES["inception"].layer) if inception else EffNet(state, device)
@@ -72,8 +72,8 @@ def _classifier(store_uri: str, key: str, network: str, channels: int, device: t
         Objects(open_store(store_uri)),
         names.classifier(key),
         f"the classifier {network!r}",
-        lambda payload: classifiers.unpack(payload, network, channels, device),
-    )
+        lambda payload: classifiers.unpack(payload, network, channels),
+    ).to(device)
 
 
 def real_features(store: Store, key: str) -> FeatureSet | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
+
+from workers.randomness import seeded
 
 
 @contextmanager
@@ -22,17 +22,11 @@ def constructing(seed: int) -> Iterator[None]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
         settings.fill_uninitialized_memory,  # type: ignore[attr-defined]
     )
-    numpy, python = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    with seeded(seed), torch.device("cpu"):
         try:
-            torch.default_generator.manual_seed(seed)
-            np.random.seed(seed % 2**32)
-            random.seed(seed)
             torch.use_deterministic_algorithms(True, warn_only=True)
             settings.fill_uninitialized_memory = True  # type: ignore[attr-defined]
             yield
         finally:
-            np.random.set_state(numpy)
-            random.setstate(python)
             torch.use_deterministic_algorithms(was[0], warn_only=was[1])
             settings.fill_uninitialized_memory = was[2]  # type: ignore[attr-defined]

@@ -57,7 +57,7 @@ def test_a_classifier_is_the_same_after_packing(digits: tuple[Tensor, Tensor]) -
     classifier = trained(*digits).eval()
     with torch.no_grad():
         expected = classifier(images[:9].float())
-        assert unpack(pack(classifier), "fashion", 1, CPU)(images[:9].float()).equal(expected)
+        assert unpack(pack(classifier), "fashion", 1)(images[:9].float()).equal(expected)
 
 
 def test_resnet_sees_small_images_in_one_and_three_channels() -> None:

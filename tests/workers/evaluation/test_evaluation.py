@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from search_spaces.models import DCGAN, VAE, ModelSpec
 from search_spaces.trial import Distances, Evaluation
@@ -55,6 +55,27 @@ def made(model: str) -> Family:
 def everything(family: Family) -> dict[str, Tensor]:
     gradients = {f"{n}.grad": p.grad for n, p in family.networks.named_parameters() if p.grad is not None}
     return {name: t.clone() for name, t in {**family.networks.state_dict(), **gradients}.items()}
+
+
+class Noisy(nn.Module):
+    """A generator whose layers draw by themselves, also in evaluation."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, latents: Tensor) -> Tensor:
+        found: Tensor = self.inner(latents + torch.randn_like(latents) + np.random.randn())
+        return found
+
+
+def test_a_model_that_draws_by_itself_has_the_same_metrics_each_time() -> None:
+    family = fresh(DCGAN(width=2, latent=3))
+    family.networks["generator"] = Noisy(family.networks["generator"])
+    state = torch.get_rng_state()
+    one, again = (evaluate(family, HELD_OUT, Evaluation(samples=50, grid=2)) for _ in range(2))
+    assert one == again
+    assert torch.get_rng_state().equal(state)
 
 
 @pytest.mark.parametrize("model", EVERY_MODEL)

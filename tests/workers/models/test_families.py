@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 
 from search_spaces.models import DCGAN, SNGAN, VAE, WGAN, WGANGP, ModelSpec
@@ -134,6 +135,22 @@ def test_an_average_starts_as_its_generator_and_follows_it_with_its_buffers() ->
     family.updated("generator")
     for name, tensor in average.state_dict().items():
         assert torch.allclose(tensor, before[name] + (1 if tensor.is_floating_point() else 4)), name
+
+
+def test_a_kernel_that_stands_twice_is_averaged_once() -> None:
+    layers = nn.Linear(3, 3), nn.Linear(3, 3), nn.BatchNorm1d(3)
+    layers[1].weight = layers[0].weight
+    networks = {"generator": nn.Sequential(*layers, layers[2]), "discriminator": nn.Linear(3, 1)}
+    family = families.GAN(networks, 3, "fp32", ema=0.75)
+    average = family.networks["average"]
+    before = {name: tensor.clone() for name, tensor in average.state_dict().items()}
+    with torch.no_grad():
+        for tensor in dict.fromkeys(networks["generator"].state_dict(keep_vars=True).values()):
+            tensor.add_(4)
+    family.updated("generator")
+    for name, tensor in average.state_dict().items():
+        assert torch.allclose(tensor, before[name] + (1 if tensor.is_floating_point() else 4)), name
+    assert not any(parameter.requires_grad for parameter in average.parameters())
 
 
 def test_an_average_is_no_part_of_what_is_trained_or_pruned() -> None:

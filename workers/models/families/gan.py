@@ -77,14 +77,19 @@ class GAN(Family):
         """The generator's loss on each fake, by the discriminator's output: -log sigmoid(l), in nats."""
         return self.on_real(outputs)
 
+    @torch.no_grad()
     def updated(self, phase: str) -> None:
         if phase == "generator" and self.ema is not None:
-            tensors = [list(self.networks[name].state_dict().values()) for name in (AVERAGE, "generator")]
+            tensors = [self._stored(name) for name in (AVERAGE, "generator")]
             averages, weights = ([t for t in of if t.is_floating_point()] for of in tensors)
             torch._foreach_lerp_(averages, weights, 1 - self.ema)
             for count, latest in zip(*tensors, strict=True):
                 if not count.is_floating_point():
                     count.copy_(latest)
+
+    def _stored(self, component: str) -> list[Tensor]:
+        """The tensors in the state of a component, each once: a state holds one that is shared under every name."""
+        return list(dict.fromkeys(self.networks[component].state_dict(keep_vars=True).values()))
 
     def averaged(self) -> GAN:
         """The same model with the average of its generator for a generator."""
