@@ -11,7 +11,6 @@ import torch
 
 from search_spaces.canonical import digest
 
-
 _CPU = torch.device("cpu")
 
 

@@ -31,8 +31,10 @@ def evaluate(
 ) -> tuple[dict[str, float], dict[str, bytes]]:
     """The metrics of a model on the first `samples` of held-out images (uint8, on its device), and PNGs by kind.
 
-    Layers that draw by themselves draw the same each time. Distances are measured with a yardstick, downstream accuracy with a judge, each where there is one. `part` names
+    Distances are measured with a yardstick, downstream accuracy with a judge, each where there is one. `part` names
     what the images are held out for: fakes by which an epoch is selected are not those that are reported on.
+
+    Layers that draw by themselves draw the same each time.
 
     Raises:
         Diverged: if a metric is NaN or infinite.
