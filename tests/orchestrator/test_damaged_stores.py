@@ -19,10 +19,10 @@ from workers.objects import seal
 
 EARLY = {"name": "early_bird", "look_back": 2, "delta": 0.99, "masks": "weights"}
 SWEEP: dict[str, Any] = {
-    "models": [TOY_MODELS["linear_autoencoder"], TOY_MODELS["vae"]],
+    "models": [TOY_MODELS["linear_autoencoder"], TOY_MODELS["vae"], {"name": "faulty", "broken": "never"}],
     "methods": ["imp", "reinit", EARLY, {**EARLY, "delta": 0.0}],
     "sparsities": [0.36],
-    "exclude": [{"model": "vae", "method": ["reinit", "early_bird"]}],
+    "exclude": [{"model": ["vae", "faulty"], "method": ["reinit", "early_bird"]}],
     "evaluation": {"samples": 20, "selection": {"every": 2, "samples": 20}},
 }
 KINDS = {

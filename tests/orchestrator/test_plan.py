@@ -215,11 +215,14 @@ def test_a_trial_that_asks_for_more_images_than_there_are_is_refused(change: dic
 def test_planning_and_reading_results_load_no_torch() -> None:
     code = f"""
 import sys
+from contextlib import suppress
 from search_spaces import Sweep
 from orchestrator import cli, plan, results, sweeps
+from workers.store import StoreError
 trials = Sweep.model_validate({toy_sweep(plugins=[], datasets=["digits"])!r}).trials()
 assert plan.make_plan(trials).epochs
-assert results.trials("nowhere").empty
+with suppress(StoreError):
+    results.trials("nowhere")
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
