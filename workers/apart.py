@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -47,7 +48,7 @@ class Apart:
             Died: if the process has died before it returned.
         """
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, mp_context=_context, initializer=_leave_ctrl_c_to_the_caller)
+            self._pool = ProcessPoolExecutor(1, mp_context=_context, initializer=_begin, initargs=(dict(os.environ),))
         try:
             result, warnings = self._pool.submit(_with_warnings, function, *arguments).result()
         except BrokenProcessPool as error:
@@ -63,8 +64,11 @@ class Apart:
             self._pool = None
 
 
-def _leave_ctrl_c_to_the_caller() -> None:
+def _begin(environment: dict[str, str]) -> None:
+    """Leave Ctrl-C to the caller, and see the environment as it is there now: the fork server's is that of its start."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.clear()
+    os.environ.update(environment)
 
 
 def _with_warnings(function: Callable[..., T], *arguments: object) -> tuple[T, list[str]]:

@@ -14,6 +14,7 @@ from search_spaces.transfer import Transfer
 from search_spaces.trial import Trial
 from tests.toys import toy_sweep, toy_trials
 from workers import names
+from workers.codes import Codes
 from workers.rows import fingerprints, write_unsuccessful
 from workers.store import Store, open_store
 from workers.trial import run_trial
@@ -157,8 +158,9 @@ def test_a_source_that_is_not_there_is_told_in_one_sentence(source: dict[str, An
 
 
 def test_a_source_that_failed_has_no_ticket(store: Store) -> None:
+    (failed,) = Codes(store).settle([failing()])
     with pytest.raises(SourceError, match=r"has no ticket to take: it is failed: .*out of ink"):
-        taken({"trial_id": failing().id}, store)
+        taken({"trial_id": failed.id}, store)
 
 
 def test_a_ticket_found_under_another_evaluation_is_one_though_this_one_failed(tmp_path: Path) -> None:

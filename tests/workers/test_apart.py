@@ -40,3 +40,11 @@ def test_after_a_death_the_next_call_has_another_process() -> None:
         with pytest.raises(Died):
             apart.call(os.abort)
         assert apart.call(os.getpid) not in (process, os.getpid())
+
+
+def test_a_call_sees_the_environment_as_it_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Apart() as apart:
+        apart.call(os.getpid)
+    monkeypatch.setenv("TOMBOLA_DATA", "elsewhere")
+    with Apart() as apart:
+        assert apart.call(os.getenv, "TOMBOLA_DATA") == "elsewhere"
