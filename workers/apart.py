@@ -65,7 +65,7 @@ class Apart:
 
 
 def _begin(environment: dict[str, str]) -> None:
-    """Leave Ctrl-C to the caller, and see the environment as it is there now: the fork server's is that of its start."""
+    """Leave Ctrl-C to the caller, and see its environment as it is now: the fork server has that of its start."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(environment)
