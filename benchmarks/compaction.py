@@ -30,6 +30,7 @@ from workers.models import Family, build, initialise, materialise
 from workers.pruning import Mask
 from workers.pruning.channels import ChannelGroup, channel_groups, expand
 from workers.pruning.compaction import Compaction
+from workers.snapshot import capture, restore
 from workers.training import Epoch, optimizers_of, train
 
 SMOKE = "--smoke" in sys.argv
@@ -53,11 +54,13 @@ class Contender:
 
 def contender(name: str, removed: float, mask: Mask | None, images: Tensor) -> Contender:
     family = build(MODEL, IMAGE)
-    if mask is not None:
-        compaction = Compaction(family, mask)
-        family, mask = compaction.family(), compaction.mask
     materialise(family, torch.device("cpu"))
     initialise(family, 0, "initial")
+    if mask is not None:
+        compaction, whole = Compaction(build(MODEL, IMAGE), mask), capture(family, {})
+        family, mask = compaction.family(), compaction.mask
+        materialise(family, torch.device("cpu"))
+        restore(compaction.compact(whole), family, {})
     with FlopCounter() as counter:
         next(trained(family, mask, images[: RECIPE.batch]))
     return Contender(name, removed, trained(family, mask, images), counter.total)

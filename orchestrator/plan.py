@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from search_spaces.canonical import canonical_json
 from search_spaces.datasets import DatasetSpec
@@ -188,7 +188,8 @@ def make_plan(trials: Sequence[Trial], card_of: Callable[[DatasetSpec], DatasetC
         TooFewImagesError: if a trial asks for more images than its data set has.
         DataError: if a data set is missing.
     """
-    return Plan(_recorded(trial, card_of) for trial in trials)
+    cards = cache(card_of)  # looking for files that are not there takes long, and every trial asks
+    return Plan(_recorded(trial, cards) for trial in trials)
 
 
 def _recorded(trial: Trial, card_of: Callable[[DatasetSpec], DatasetCard]) -> PlannedTrial:
