@@ -18,7 +18,7 @@ from workers.store import Store
 FOLDER = Path(search_spaces.__file__).parent
 SWEEPS = sorted(FOLDER.rglob("*.yaml"))
 PAPER = sorted(FOLDER.glob("paper/*.yaml"))
-SECONDS = 20
+SECONDS = 10
 """Of CPU time, since others may be using the machine."""
 
 
