@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Protocol
 
 from orchestrator.faults import OUT_OF_MEMORY, give_up
 from orchestrator.plan import PlannedTrial
 from orchestrator.work import Work
 from search_spaces.trial import Trial
+from workers import data
 from workers.apart import Apart, Died
 from workers.profiles import UNKNOWN, Profile, known_profile, profile_key
 from workers.reports import Listener
@@ -91,7 +93,8 @@ class InProcess:
 
 def profiles_by_trial(trials: Sequence[Trial], measure: Callable[[Trial], Profile]) -> dict[str, Profile]:
     """The profile of every trial, measured once for all trials that have the same."""
-    keys = {trial.id: profile_key(trial) for trial in trials}
+    card_of = cache(data.card_or_nominal)  # looking for missing files takes milliseconds
+    keys = {trial.id: profile_key(trial, card_of) for trial in trials}
     distinct = {keys[trial.id]: trial for trial in trials}
     measured = {key: measure(trial) for key, trial in distinct.items()}
     return {trial: measured[key] for trial, key in keys.items()}

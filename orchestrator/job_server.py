@@ -115,6 +115,8 @@ class JobServer:
     def _errors_told(self) -> Iterator[None]:
         try:
             yield
+        except SubmitError:
+            raise
         except AuthenticationError as error:
             raise SubmitError(
                 f"--address {self._address}: this cluster wants its token, or another one: set RAY_AUTH_MODE=token and "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from search_spaces.canonical import digest
+from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Evaluation, Trial
 from workers import data, names
+from workers.data.card import DatasetCard
 from workers.objects import Objects
 from workers.stages import Evaluate, Features, Fit, Select, Stage
 from workers.store import Store
@@ -77,11 +79,11 @@ UNKNOWN = Profile(0, 0, 0, 0.0)
 """The profile of a model that does not train."""
 
 
-def profile_key(trial: Trial) -> str:
-    """Trials with the same key have the same profile on this machine."""
+def profile_key(trial: Trial, card_of: Callable[[DatasetSpec], DatasetCard] = data.card_or_nominal) -> str:
+    """Trials with the same key have the same profile on this machine; `card_of` finds the card of a data set."""
     facts = trial.model_dump(include={"model", "dataset", "recipe", "resources", "code"})
     measured = trial.evaluation.model_dump(include={"distances", "downstream"})
-    there = {"data": data.card_or_nominal(trial.dataset).fingerprint, "host": platform.node()}
+    there = {"data": card_of(trial.dataset).fingerprint, "host": platform.node()}
     return digest({**facts, **there, "measured": measured, "version": 2})
 
 
