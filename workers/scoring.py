@@ -10,7 +10,6 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from search_spaces.criterion import Criterion
 from workers.models import NORMS, Family
-from workers.models.kernels import ORIGINAL
 from workers.pruning import ScoreError, grasp, magnitude, snip, synflow
 from workers.randomness import generator, global_generators
 from workers.scoping import CriterionError
@@ -60,14 +59,19 @@ def _grasp(subject: Subject) -> dict[str, Tensor]:
 
 def _synflow(subject: Subject) -> dict[str, Tensor]:
     family, scores = subject.family, dict[str, Tensor]()
-    for component in dict.fromkeys(map(_component, subject.parameters)):
+    shared = family.shared()
+    users = {_component(name) for name, first in shared.items() if first in subject.parameters}
+    for component in [c for c in family.bodies if c in users.union(map(_component, subject.parameters))]:
         inputs = subject.images.shape[1:] if family.bodies[component] == "encode" else (family.latent,)
         try:
             found = synflow(family.networks[component], inputs)
         except ScoreError as error:
             raise CriterionError(f"synflow cannot rank the {component}: {error}") from error
-        scores |= {f"{component}.{name}": score for name, score in found.items()}
-    return {name: scores[name.replace(ORIGINAL, "weight")] for name in subject.parameters}
+        for inner, score in found.items():
+            name = f"{component}.{inner}"
+            first = shared.get(name, name)
+            scores[first] = scores[first] + score if first in scores else score
+    return {name: scores[name] for name in subject.parameters}
 
 
 scorers: dict[str, Scorer] = {"magnitude": _magnitude, "snip": _snip, "grasp": _grasp, "synflow": _synflow}

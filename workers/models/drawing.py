@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -23,13 +24,16 @@ def initialise(family: Family, seed: int, draw: str) -> None:
     Kernels and biases of convolutions and linear layers are uniform in ±1/sqrt(fan-in), PyTorch's own defaults, and
     each has a generator of its own, seeded by its role: models that share a role start it alike, and so does a network
     that follows another. All other layers are reset by their own `reset_parameters`, under a generator of their role.
-    What that leaves is as the constructor made it, under one generator of the seed and the draw.
+    What that leaves, and what is frozen, is as the constructor made it, under one generator of the seed and the draw.
 
     Raises:
-        ModelError: if a tensor has no finite first value.
+        ModelError: if a tensor has no finite first value, or `reset_parameters` of its layer needs arguments.
     """
     networks = _constructed(family, generator(seed, f"{draw}:constructor").initial_seed())
-    draw_weights(networks, lambda name: generator(seed, f"{draw}:{family.role(name)}"))
+    drawn = nn.ModuleDict({component: networks[component] for component in family.bodies})
+    draw_weights(drawn, lambda name: generator(seed, f"{draw}:{family.role(name)}"))
+    for copied, component in family.copies.items():
+        networks[copied].load_state_dict(networks[component].state_dict())
     state = networks.state_dict()
     for name, tensor in state.items():
         if not tensor.isfinite().all():
@@ -53,12 +57,14 @@ def _constructed(family: Family, seed: int) -> nn.ModuleDict:
 def draw_weights(network: nn.Module, noise: Callable[[str], torch.Generator]) -> None:
     """Draw first weights on the CPU, each tensor or layer with the generator that `noise` gives for its name.
 
+    Frozen kernels and biases, and other layers that are frozen whole, stay as they are.
     Layers come before those that they are part of, whose `reset_parameters` thus has the last word.
     """
     for name, layer in reversed(list(network.named_modules())):
         if (kernel := kernel_of(layer)) is not None and _is_torchs(type(layer)):
             _draw_kernel(layer, kernel, lambda kind, name=name: noise(f"{name}.{kind}"))  # type: ignore[misc]
-        elif not is_parametrized(layer) and (reset := _reset_of(layer)):
+        elif not is_parametrized(layer) and not _is_frozen(layer) and (reset := _reset_of(layer)):
+            _check_call(reset, name)
             with constructing(noise(f"{name}.reset_parameters").initial_seed()):
                 reset()
 
@@ -66,6 +72,18 @@ def draw_weights(network: nn.Module, noise: Callable[[str], torch.Generator]) ->
 def _is_torchs(kind: type[nn.Module]) -> bool:
     """Whether a kind of layer starts its kernel and bias as torch does."""
     return getattr(kind, "reset_parameters", None) in (_ConvNd.reset_parameters, nn.Linear.reset_parameters)
+
+
+def _is_frozen(layer: nn.Module) -> bool:
+    parameters = list(layer.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+
+
+def _check_call(reset: Callable[..., None], name: str) -> None:
+    try:
+        inspect.signature(reset).bind()
+    except TypeError as error:
+        raise ModelError(f"{name}: its reset_parameters has to do without arguments: {error}") from error
 
 
 def _reset_of(layer: nn.Module) -> Callable[[], None] | None:
@@ -80,9 +98,9 @@ def _draw_kernel(layer: nn.Module, kernel: Tensor, noise: Callable[[str], torch.
     drawn = {ORIGINAL if normed else "weight": kernel, "bias": layer._parameters.get("bias")}
     with torch.no_grad():
         for kind, tensor in drawn.items():
-            if tensor is not None:
+            if tensor is not None and tensor.requires_grad:
                 tensor.copy_(torch.empty(tensor.shape).uniform_(-bound, bound, generator=noise(kind)))
-    if normed:
+    if normed and kernel.requires_grad:
         _draw_vectors(layer, noise)
 
 

@@ -63,23 +63,33 @@ def synflow(network: nn.Module, inputs: Sequence[int]) -> dict[str, Tensor]:
 
     R is the sum of what the network makes of one input of ones, shape (1, *inputs), if it were linear and positive:
     absolute kernels and norm weights, running variances as they are, no biases, means or activations. Divided by R, the
-    scores of every layer of a chain sum to 1, so that networks of different R can be ranked together.
+    scores of every layer of a chain sum to 1, so that networks of different R can be ranked together. Names are those
+    of the tensors that are trained; a kernel that layers share has the sum of their scores.
 
     Raises:
         ScoreError: if the network is not linear without its activation modules, as one with layer norms, or if R is
             zero, infinite, or too small for a float64 to hold all of its digits.
     """
     positive = _linear_and_positive(network)
-    kernels = {n: module.weight for n, module in positive.named_modules() if isinstance(module, KERNEL_LAYERS)}
-    weights: list[Tensor] = [kernel.requires_grad_() for kernel in kernels.values()]
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    kernels: dict[Tensor, str] = {}
+    for place, layer in network.named_modules():
+        if (kernel := kernel_of(layer)) is not None:
+            weight = positive.get_submodule(place).weight
+            assert isinstance(weight, Tensor)
+            kernels[weight.requires_grad_()] = names[kernel]
+    weights = list(kernels)
     ones = torch.ones(1, *inputs, dtype=torch.float64, device=weights[0].device)
     _check_linear(positive, ones)
     with torch.enable_grad():
         flow = positive(ones).sum()
     if not torch.finfo(torch.float64).tiny <= flow < torch.inf:
         raise ScoreError(f"the flow through it is {flow.item():.3g}, of which no weight has a share")
-    scores = [w.detach() * g / flow.detach() for w, g in zip(weights, _gradient(flow, weights), strict=True)]
-    return {f"{name}.weight".removeprefix("."): score for name, score in zip(kernels, scores, strict=True)}
+    scores: dict[str, Tensor] = {}
+    for weight, gradient in zip(weights, _gradient(flow, weights), strict=True):
+        name = kernels[weight]
+        scores[name] = scores.get(name, 0) + weight.detach() * gradient / flow.detach()
+    return scores
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 import warnings
@@ -186,6 +187,29 @@ def test_drawing_depends_on_nothing_beside_the_layer(model: Callable[[Make], Fam
     alone = first(model(lambda: nn.Sequential(nn.Embedding(3, 2))))["encoder.2.0.weight"]
     beside = first(model(lambda: nn.Sequential(nn.Embedding(3, 2), nn.LSTM(3, 2))))["encoder.2.0.weight"]
     assert alone.equal(beside)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(4, 4), nn.Conv2d(1, 1, 3), nn.Embedding(3, 2)])
+def test_a_frozen_layer_stays_as_constructed(layer: nn.Module, model: Callable[[Make], Family]) -> None:
+    def make() -> nn.Module:
+        made = copy.deepcopy(layer)
+        for parameter in made.parameters():
+            nn.init.constant_(parameter, 0.25)
+        return made.requires_grad_(False)
+
+    own = {name: t for name, t in first(model(make)).items() if name.startswith("encoder.2")}
+    assert own
+    assert all((tensor == 0.25).all() for tensor in own.values())
+
+
+class Asking(nn.Module):
+    def reset_parameters(self, std: float) -> None:
+        pass
+
+
+def test_a_reset_that_needs_arguments_is_refused_by_name(model: Callable[[Make], Family]) -> None:
+    with pytest.raises(ModelError, match=r"encoder\.2: its reset_parameters .*'std'"):
+        first(model(Asking))
 
 
 class Empty(nn.Module):

@@ -8,7 +8,7 @@ from typing import ClassVar
 import pytest
 import torch
 from safetensors.torch import load, save
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from search_spaces.criterion import Criterion
@@ -21,6 +21,7 @@ from workers.models.families import GAN, Autoencoder
 from workers.moving import graft
 from workers.pruning import Mask, keep_top, magnitude, random
 from workers.pruning.channels import channel_groups
+from workers.scoring import Subject, scorers
 from workers.snapshot import capture, restore
 from workers.stages import AS_THE_RECIPE
 from workers.trainee import Trainee
@@ -175,6 +176,35 @@ def test_every_score_ranks_what_is_prunable(kind: str, score: str, built: Built)
     assert list(mask) == list(family.prunable())
     assert mask.kept == round(0.5 * mask.size)
     assert FIRST in mask
+
+
+class Looked(nn.Module):
+    """A linear layer whose kernel is first that of an embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.emb = nn.Embedding(4, 64)
+        self.fc = nn.Linear(64, 4)
+        self.fc.weight = self.emb.weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        found: Tensor = self.fc(images.flatten(1))
+        return found
+
+
+def test_synflow_adds_what_flows_through_all_layers_of_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def composed(spec: LinearAutoencoder, image: tuple[int, int, int], precision: str) -> Family:
+        encoder, last = Looked(), nn.Linear(64, 4)
+        last.weight = encoder.emb.weight
+        decoder = nn.Sequential(nn.Linear(4, 64), last, nn.Linear(4, 64), nn.Unflatten(1, IMAGE))
+        return Autoencoder({"encoder": encoder, "decoder": decoder}, 4, precision)
+
+    monkeypatch.setitem(builders, "linear_autoencoder", composed)
+    family = started(build(LinearAutoencoder(), IMAGE))
+    subject = Subject(family, family.prunable(), Criterion(score="synflow"), torch.zeros(1, *IMAGE), 0)
+    scores = scorers["synflow"](subject)
+    assert list(scores) == ["encoder.emb.weight", "decoder.0.weight", "decoder.2.weight"]
+    assert [float(score.sum()) for score in scores.values()] == pytest.approx([2, 1, 1])
 
 
 class Rivals(GAN):
