@@ -62,8 +62,11 @@ def autoencoder(kind: str) -> dict[str, nn.Module]:
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Family]:
     def built(kind: str) -> Family:
+        latent = 64 if kind == "bodies" else 4
         monkeypatch.setitem(
-            builders, "linear_autoencoder", lambda spec, image, precision: Autoencoder(autoencoder(kind), 4, precision)
+            builders,
+            "linear_autoencoder",
+            lambda spec, image, precision: Autoencoder(autoencoder(kind), latent, precision),
         )
         return build(LinearAutoencoder(), IMAGE)
 
