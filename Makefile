@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: demo test lint types check clean
 
 demo: .venv/ready
-	$(BIN)/tombola run search_spaces/quickstart.yaml --store $(STORE)
+	$(BIN)/tombola run search_spaces/quickstart.yaml --store '$(STORE)'
 
 test: lint types check
 

@@ -24,11 +24,9 @@ from orchestrator.inventory import take_inventory
 from orchestrator.plan import make_plan
 from orchestrator.work import Work
 from search_spaces.sweep import Sweep
-from search_spaces.trial import Trial
 from workers.choices import Choices
-from workers.profiles import Profile
 from workers.profiling import profile_or_unknown
-from workers.store import Store, open_store
+from workers.store import open_store
 
 SMOKE = "--smoke" in sys.argv
 """Whether only to see that this script runs."""
@@ -63,16 +61,6 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-class Here(InProcess):
-    """Prices in this process, so that its share of a core is known."""
-
-    def profiles(self, trials: Any, store: Store) -> dict[str, Profile]:
-        def measured(trial: Trial) -> Profile:
-            return profile_or_unknown(trial, store)
-
-        return profiles_by_trial(trials, measured)
-
-
 def measure(shape: str) -> tuple[Estimate, float]:
     """What was planned of a sweep, and the seconds that it took."""
     sweep = Sweep.model_validate({"name": "estimates", "seeds": 1, **COMMON, **SHAPES[shape]})
@@ -82,7 +70,9 @@ def measure(shape: str) -> tuple[Estimate, float]:
         trials = choices.settle(sweep.trials())
         choices.record()
         plan = make_plan(trials)
-        figures = estimate(plan, store, Here())
+        # In this process, so that its share of a core is known.
+        profiles = profiles_by_trial(plan.models, lambda trial: profile_or_unknown(trial, store))
+        figures = estimate(plan, store, profiles)
         work = Work(plan, {trial.id for trial in trials}, take_inventory(plan, store))
         began = time.perf_counter()
         InProcess().run(work, store, lambda report: None, lambda: False)

@@ -16,11 +16,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from orchestrator.executor import profiles_by_trial
 from orchestrator.plan import Plan, make_plan
 from orchestrator.price import TFLOPS, gpu_hours, price
 from search_spaces import load_sweep
 from workers import data
 from workers.choices import Choices
+from workers.profiling import sizes_or_unknown
 from workers.store import open_store
 
 SMOKE = "--smoke" in sys.argv
@@ -70,7 +72,7 @@ def planned(sweeps: Iterable[str]) -> Plan:
 
 
 def figures(plan: Plan) -> list[str]:
-    cost = price(plan)
+    cost = price(plan, profiles_by_trial(plan.models, sizes_or_unknown))
     hours = (gpu_hours(flops, TFLOPS) for flops in (cost.alone, cost.shared))
     return [
         *(f"{count:,}" for count in (len(plan.trials), plan.epochs_alone, plan.epochs)),

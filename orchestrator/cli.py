@@ -94,7 +94,8 @@ def plan(
     place = open_store(store)
     asked = ask(sweep_file, place, download, planning=True, keep_code=keep_code)
     tell_of_unused(asked.trials, gpus_here())
-    figures = estimate(planned(asked, data.card_or_nominal), place, InProcess(), tflops)
+    whole = planned(asked, data.card_or_nominal)
+    figures = estimate(whole, place, InProcess().profiles_or_sizes(whole.models, place), tflops)
     if as_json:
         print(json.dumps(asdict(figures), indent=2))
     else:

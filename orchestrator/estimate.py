@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.executor import Executor, profiles_by_trial
 from orchestrator.expected import expect
 from orchestrator.inventory import take_inventory
 from orchestrator.plan import Plan, kept_bytes, verbs
@@ -50,16 +49,15 @@ class Estimate:
     not_prunable: tuple[str, ...]
 
 
-def estimate(plan: Plan, store: Store, executor: Executor, tflops: float = TFLOPS) -> Estimate:
-    """Price a plan with the profiles that `executor` measures, and for a GPU that does so many TFLOP/s."""
+def estimate(plan: Plan, store: Store, profiles: Mapping[str, Profile], tflops: float = TFLOPS) -> Estimate:
+    """Price a plan with the profiles of `plan.models`, by trial id, and for a GPU that does so many TFLOP/s."""
     inventory = take_inventory(plan, store)
-    profiles = _profiles(plan, store, executor)
     expected = expect(plan.trials, profiles)
     measured = not any(map(math.isnan, expected.epochs.values()))
     unfinished = [each.trial.id for each in plan.trials if not inventory.held.issuperset(each.stages)]
     remaining = expected.remaining(inventory, unfinished)
     sizes = {trial: (p.full_bytes, p.weights_bytes, p.prunable) for trial, p in profiles.items()}
-    flops = price(plan)
+    flops = price(plan, profiles)
     datasets = {trial.dataset for trial in plan.models}
     return Estimate(
         trials=len(plan.trials),
@@ -81,27 +79,11 @@ def estimate(plan: Plan, store: Store, executor: Executor, tflops: float = TFLOP
         gpu_hours_alone=gpu_hours(flops.alone, tflops),
         gpu_hours=gpu_hours(flops.shared, tflops),
         data_missing=tuple(sorted({dataset.name for dataset in datasets if data.card_or_nominal(dataset).nominal})),
-        not_prunable=_not_prunable(plan),
+        not_prunable=_not_prunable(plan, profiles),
     )
 
 
-def _profiles(plan: Plan, store: Store, executor: Executor) -> Mapping[str, Profile]:
-    """The profiles of `plan.models`, without seconds if this machine lacks the GPU to measure some of them on."""
-    # Imported here because they load torch, which no other part of a plan needs.
-    from workers.device import DeviceError
-    from workers.profiling import sizes_or_unknown
-
-    try:
-        return executor.profiles(plan.models, store)
-    except DeviceError:
-        return profiles_by_trial(plan.models, sizes_or_unknown)
-
-
-def _not_prunable(plan: Plan) -> tuple[str, ...]:
+def _not_prunable(plan: Plan, profiles: Mapping[str, Profile]) -> tuple[str, ...]:
     """The kernels that no mask can be for, each behind the title of its model."""
-    # Imported here because it loads torch, which no other part of a plan needs.
-    from workers.profiling import not_prunable
-
-    models = {(trial.model, trial.dataset) for trial in plan.models}
-    names = {(model.title, name) for model, dataset in models for name in not_prunable(model, dataset)}
+    names = {(trial.model.title, name) for trial in plan.models for name in profiles[trial.id].not_prunable}
     return tuple(f"{title}: {name}" for title, name in sorted(names))

@@ -40,7 +40,7 @@ class InProcess:
     whole sweep: its trials fail.
     """
 
-    # Torch is imported by the methods, so that a process which only plans or reads results never loads it.
+    # Torch is imported where it is needed, so that a process which only plans or reads results never loads it.
 
     def __init__(self, debug: bool = False) -> None:
         self._debug = debug
@@ -48,10 +48,11 @@ class InProcess:
         self.error: BaseException | None = None
 
     def profiles(self, trials: Sequence[Trial], store: Store) -> Mapping[str, Profile]:
-        with Apart() as apart:
-            return profiles_by_trial(
-                trials, lambda trial: known_profile(trial, store) or self._measured(trial, store, apart)
-            )
+        return self._measured(_profile, trials, store)
+
+    def profiles_or_sizes(self, trials: Sequence[Trial], store: Store) -> Mapping[str, Profile]:
+        """The same, without seconds where this machine lacks the GPU to measure them on."""
+        return self._measured(_profile_or_sizes, trials, store)
 
     def run(self, work: Work, store: Store, listen: Listener, stop: Callable[[], bool]) -> None:
         from workers.leaving import Interrupted, OutOfMemory
@@ -75,20 +76,41 @@ class InProcess:
         if self._debug:
             self.error = error
 
-    def _measured(self, trial: Trial, store: Store, apart: Apart) -> Profile:
-        from workers.profiling import profile_or_unknown
+    def _measured(
+        self, measure: Callable[[Trial, Store], Profile], trials: Sequence[Trial], store: Store
+    ) -> Mapping[str, Profile]:
+        with Apart() as apart:
 
-        try:
-            return apart.call(profile_or_unknown, trial, store)
-        except Died:
-            _log.warning(KILLED, trial.model.name)
-            self._deadly.add(profile_key(trial))
-            return UNKNOWN
+            def measured(trial: Trial) -> Profile:
+                try:
+                    return apart.call(measure, trial, store)
+                except Died:
+                    _log.warning(KILLED, trial.model.name)
+                    self._deadly.add(profile_key(trial))
+                    return UNKNOWN
+
+            return profiles_by_trial(trials, lambda trial: known_profile(trial, store) or measured(trial))
 
     def _deadly_stage(self, planned: PlannedTrial) -> Stage | None:
         """The first stage of a trial that trains a model which killed the process that measured it."""
         training = (stage for stage in planned.stages.values() if isinstance(stage, Train | Emerge))
         return next((s for s in training if profile_key(planned.makers[s.key]) in self._deadly), None)
+
+
+def _profile(trial: Trial, store: Store) -> Profile:
+    from workers.profiling import profile_or_unknown
+
+    return profile_or_unknown(trial, store)
+
+
+def _profile_or_sizes(trial: Trial, store: Store) -> Profile:
+    from workers.device import DeviceError
+    from workers.profiling import sizes_or_unknown
+
+    try:
+        return _profile(trial, store)
+    except DeviceError:
+        return sizes_or_unknown(trial)
 
 
 def profiles_by_trial(trials: Sequence[Trial], measure: Callable[[Trial], Profile]) -> dict[str, Profile]:

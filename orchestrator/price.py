@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.plan import Plan
+from workers.profiles import Profile
 
 TFLOPS = 2.4
 """TFLOP/s assumed of a GPU: what Kalibhat et al. (2021) have, who train a DCGAN in 1.12e16 FLOPs and 4,590.5 s."""
@@ -22,12 +24,12 @@ class Price:
     shared: float
 
 
-def price(plan: Plan) -> Price:
-    """What training costs by `plan` in an empty store; measuring what was trained is not counted."""
-    # Imported here because it loads torch, which no other part of a plan needs.
-    from workers.profiling import epoch_flops
+def price(plan: Plan, profiles: Mapping[str, Profile]) -> Price:
+    """What training costs by `plan` in an empty store; measuring what was trained is not counted.
 
-    flops = {line: epoch_flops(maker.model, maker.dataset, maker.recipe.batch) for line, maker in plan.makers.items()}
+    `profiles` has those of `plan.models` by trial id.
+    """
+    flops = {line: profiles[maker.id].epoch_flops for line, maker in plan.makers.items()}
     return Price(
         sum(end.epochs * flops[line] for planned in plan.trials for line, end in planned.ends.items()),
         sum(end.epochs * flops[line] for line, end in plan.ends.items()),

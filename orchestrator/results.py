@@ -82,7 +82,7 @@ def mask(uri: str | Path, trial_id: str) -> Mask:
     store = existing_store(str(uri))
     table = read(store, names.MASKS, [names.rows(names.MASKS, trial_id, "")])
     if table.empty:
-        raise ResultsError(f"store {store.uri} has no mask of a trial {trial_id!r}; `tombola results` lists its trials")
+        raise ResultsError(f"store {store.uri} has no mask of a trial {trial_id!r}; results.trials(...) has their ids")
     return Mask({name: kept for packed in table["mask"] for name, kept in Mask.unpack(packed).items()})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pdb
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator import exit_codes, sweeps
@@ -50,7 +50,7 @@ class Session:
     def run(self, again: Again | None = None) -> int:
         """Run what is missing, of trials that ended those that are to be tried `again`; the command's exit code."""
         began = time.monotonic()
-        chosen = _chosen(self.asked.trials, again.only if again else ())
+        chosen = self._chosen(again.only if again else ())
         plan, stands = planned(self.asked), self._standing()
         if again:
             stands = self._retry(plan, stands, chosen, again)
@@ -75,6 +75,19 @@ class Session:
         if error:
             pdb.post_mortem(error.__traceback__)
         return self._end(stands, ran, again)
+
+    def _chosen(self, only: Sequence[str]) -> dict[str, Trial]:
+        """The trials of those ids, or all, by id.
+
+        Raises:
+            SweepError: if there is none of such an id.
+        """
+        known = {trial.id: trial for trial in self.asked.trials}
+        for trial_id in only:
+            if trial_id not in known:
+                status = hint("status", self.asked.file, store=self.called)
+                raise SweepError(f"--trial {trial_id}: the sweep has no such trial; {status} lists its trials")
+        return {trial_id: known[trial_id] for trial_id in only} or known
 
     def _standing(self) -> sweeps.Standing:
         return sweeps.standing(self.asked.trials, self.store)
@@ -109,19 +122,6 @@ class Session:
         say(f"{hint('status', self.asked.file, store=self.called)} how each trial stands; once mended,")
         say(f"{resume} tries them again.")
         return exit_codes.FAILED
-
-
-def _chosen(trials: Iterable[Trial], only: Sequence[str]) -> dict[str, Trial]:
-    """The trials of those ids, or all, by id.
-
-    Raises:
-        SweepError: if there is none of such an id.
-    """
-    known = {trial.id: trial for trial in trials}
-    for trial_id in only:
-        if trial_id not in known:
-            raise SweepError(f"--trial {trial_id}: the sweep has no such trial; `tombola status` lists its trials")
-    return {trial_id: known[trial_id] for trial_id in only} or known
 
 
 def _shared(plan: Plan, ran: Ran) -> str:

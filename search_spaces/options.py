@@ -29,7 +29,7 @@ def options(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def raw_options(spec: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The same by their columns, those that have parts as they are."""
+    """The same options by their columns, with lists and mappings as they are."""
     method = spec["method"]
     finder = method.get("of") or {}
     for noun in ("model", "dataset", "recipe"):

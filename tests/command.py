@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from orchestrator import results
 from tests.toys import toy_sweep
 
 
@@ -25,3 +26,8 @@ Tombola = Callable[..., Ran]
 def write(path: Path, **changes: Any) -> str:
     path.write_text(yaml.safe_dump(toy_sweep(**changes)))
     return str(path)
+
+
+def only_trial(method: str, sparsity: float, store: str = "tombola-store") -> str:
+    rows = results.trials(store)
+    return str(rows[(rows["method"] == method) & (rows["sparsity"] == sparsity)]["trial_id"].iloc[0])

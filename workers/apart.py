@@ -17,7 +17,7 @@ T = TypeVar("T")
 _log = logging.getLogger("tombola")
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["torch"])  # which takes seconds to import, and is so once for all processes
+_context.set_forkserver_preload(["workers.profiling"])  # with torch it takes seconds to import; so it is once for all
 
 
 class Died(Exception):

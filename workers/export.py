@@ -41,14 +41,18 @@ def export_ticket(
 ) -> None:
     """Write a ticket: weights and buffers under their own names, masks as bool tensors under `mask/<name>`.
 
-    The weights are those of the state that the ticket starts from; or, with the `metrics` that were measured there,
-    of the one that it was trained to, masked. A network that follows another has no mask of its own, and is masked
-    in either case, as training does before its first step.
+    Without `metrics` the weights are those that the ticket starts from. With `metrics`, which were measured there, they
+    are those that it was trained to, masked. A network that follows another has no mask of its own; it is masked in
+    either case, as training does before its first step.
 
-    The metadata hold the trial's spec, the model of these weights, which is narrower than the trial's for a small dense
-    network, the shape of its images, its architecture if it can be described, the role of every tensor as JSON, the
-    epoch of these weights, the optimizer that the ticket's training begins with, and the version of tombola; of a
-    trained ticket also its metrics.
+    The metadata hold, as JSON or text:
+
+    - the trial's spec, the epoch of these weights, and the version of tombola;
+    - the model of these weights, which is narrower than the trial's for a small dense network, and the shape of its
+      images;
+    - its architecture, if it can be described, and the role of every tensor;
+    - the optimizer that the ticket's training begins with;
+    - of a trained ticket its metrics.
 
     Raises:
         ExportError: if the state is gone and cannot be made again, or the file cannot be written.
@@ -93,9 +97,9 @@ def _architecture(family: Family, tensors: Mapping[str, Tensor], image: Image) -
 
 
 def _optimizer(trial: Trial) -> str:
-    """What training a trial's ticket begins with: a `fresh` optimizer, or moments that are `kept`."""
+    """The optimizer that training a trial's ticket begins with: `fresh`, or `rewound` to an earlier epoch's moments."""
     lab = Recorder(trial, data.card(trial.dataset), data.card_or_nominal)
-    return "fresh" if run_program(lab, trial).moments is None else "kept"
+    return "fresh" if run_program(lab, trial).moments is None else "rewound"
 
 
 def _weights(store: Store, trial: Trial, state: State) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ class Pruning(TypedDict):
 
 @with_config(_MORE)
 class Emerged(TypedDict):
-    """Of the same, that of a mask that emerged."""
+    """How a mask that emerged was found: at which `epoch`; the rest is that of `Pruning`."""
 
     epoch: int
 

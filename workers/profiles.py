@@ -20,6 +20,8 @@ from workers.store import Store
 class Profile:
     """Sizes in bytes of a state kept in full and of its weights alone, prunable weights, and seconds that work takes.
 
+    `epoch_flops` are the FLOPs of an epoch of the dense model, and no mask can be for its kernels in `not_prunable`.
+
     `epoch_seconds` are those of an epoch, `trial_seconds` what a trial takes besides its stages, such as writing rows,
     and `stage_seconds` what a stage takes besides epochs and measuring, such as reading and writing states.
 
@@ -35,6 +37,8 @@ class Profile:
     weights_bytes: int
     prunable: int
     epoch_seconds: float
+    epoch_flops: float = 0.0
+    not_prunable: tuple[str, ...] = ()
     trial_seconds: float = 0.0
     stage_seconds: float = 0.0
     image_seconds: float = 0.0
@@ -84,7 +88,7 @@ def profile_key(trial: Trial, card_of: Callable[[DatasetSpec], DatasetCard] = da
     facts = trial.model_dump(include={"model", "dataset", "recipe", "resources", "code"})
     measured = trial.evaluation.model_dump(include={"distances", "downstream"})
     there = {"data": card_of(trial.dataset).fingerprint, "host": platform.node()}
-    return digest({**facts, **there, "measured": measured, "version": 2})
+    return digest({**facts, **there, "measured": measured, "version": 3})
 
 
 def known_profile(trial: Trial, store: Store) -> Profile | None:

@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import cache
 from itertools import pairwise
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -16,7 +15,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import TombolaError
 from search_spaces.methods import IMP
 from search_spaces.models import ModelSpec
@@ -56,28 +54,6 @@ def sizes_or_unknown(trial: Trial) -> Profile:
     return _or(UNKNOWN, trial.model, "built", lambda: _sizes(trial))
 
 
-@cache
-def epoch_flops(model: ModelSpec, dataset: DatasetSpec, batch: int) -> float:
-    """FLOPs of an epoch of a model, or 0 with a warning if its steps cannot be followed.
-
-    Raises:
-        TombolaError: if the model cannot be built for such images.
-    """
-    card = data.card_or_nominal(dataset)
-    return _or(0.0, model, "followed", lambda: cost(model, card.image, batch).step * (card.train // batch))
-
-
-@cache
-def not_prunable(model: ModelSpec, dataset: DatasetSpec) -> list[str]:
-    """The kernels of a model that no mask can be for, by name; none, with a warning, if it cannot be built.
-
-    Raises:
-        TombolaError: if the model cannot be built for such images.
-    """
-    image = data.card_or_nominal(dataset).image
-    return _or([], model, "built", lambda: build(model, image).not_prunable())
-
-
 T = TypeVar("T")
 
 
@@ -107,7 +83,7 @@ def profile(trial: Trial, store: Store) -> Profile:
 
 def _sizes(trial: Trial) -> Profile:
     family = build(trial.model, data.card_or_nominal(trial.dataset).image, trial.recipe.precision)
-    return _profile(family, math.nan)
+    return _profile(trial, family, math.nan)
 
 
 def _measured(trial: Trial) -> Profile:
@@ -118,7 +94,7 @@ def _measured(trial: Trial) -> Profile:
     initialise(family, 0, "profile")
     epoch = _epoch_seconds(family, _steady(trial.recipe), card.train // trial.recipe.batch, card.image, place)
     around = {} if card.nominal else _seconds_around(trial)
-    return _profile(family, epoch, **around, **measuring_seconds(trial, family, place))
+    return _profile(trial, family, epoch, **around, **measuring_seconds(trial, family, place))
 
 
 def _steady(recipe: Recipe) -> Recipe:
@@ -202,8 +178,20 @@ class _Clock:
         }
 
 
-def _profile(family: Family, epoch_seconds: float, **seconds: Any) -> Profile:
+def _profile(trial: Trial, family: Family, epoch_seconds: float, **seconds: Any) -> Profile:
     weights = sum(t.numel() * t.element_size() for t in family.networks.state_dict().values())
     parameters = sum(p.numel() * p.element_size() for p in family.parameters())
-    prunable = sum(p.numel() for p in family.prunable().values())
-    return Profile(weights + 2 * parameters, weights, prunable, epoch_seconds, **seconds)
+    return Profile(
+        full_bytes=weights + 2 * parameters,
+        weights_bytes=weights,
+        prunable=sum(p.numel() for p in family.prunable().values()),
+        epoch_seconds=epoch_seconds,
+        epoch_flops=_or(0.0, trial.model, "followed", lambda: _epoch_flops(trial)),
+        not_prunable=tuple(family.not_prunable()),
+        **seconds,
+    )
+
+
+def _epoch_flops(trial: Trial) -> float:
+    card, batch = data.card_or_nominal(trial.dataset), trial.recipe.batch
+    return cost(trial.model, card.image, batch).step * (card.train // batch)

@@ -37,9 +37,8 @@ def run_trial(
 ) -> str:
     """Run a trial and write its rows; returns its status: done, failed, diverged or no_ticket.
 
-    `wanted` is what the plan of a whole sweep wants of lines, of trials whose choices and codes are settled; left out,
-    the trial is planned alone. `load`
-    gives the images of a data set. `look` is shown what the trial failed with, while its frames are there.
+    `wanted` is what the plan of a whole sweep wants of lines; left out, the trial is planned alone. `load` gives the
+    images of a data set. `look` is shown what the trial failed with, while its frames are there.
 
     Raises:
         Interrupted: if `stop` said so; everything trained up to then is in the store.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli
-from tests.command import Ran, Tombola
+from tests.command import Ran, Tombola, write
 
 
 @pytest.fixture
@@ -29,3 +29,9 @@ def tombola(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         return Ran(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> str:
+    """The file of a toy sweep of a few methods."""
+    return write(tmp_path / "sweep.yaml", methods=["dense", "imp", "shuffle_layer"], sparsities={"rounds": 2})

@@ -3,48 +3,23 @@
 import io
 import json
 import os
-import platform
-import random
 import re
-import shlex
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from orchestrator import cli, results, sweeps
 from search_spaces import load_sweep
-from tests.command import Tombola, write
-from tests.toys import TOY_MODELS
-from workers import __version__, names
-from workers.archive import Archive
-from workers.ledger import Ledger
-from workers.objects import Objects
-from workers.rows import write_unsuccessful
-from workers.snapshot import weights_only
-from workers.stages import Line, State
+from tests.command import Tombola, only_trial, write
+from workers import __version__
 from workers.store import open_store
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def sweep(tmp_path: Path) -> str:
-    return write(tmp_path / "sweep.yaml", methods=["dense", "imp", "shuffle_layer"], sparsities={"rounds": 2})
-
-
-def only_trial(sweep: str, method: str, sparsity: float, store: str = "tombola-store") -> str:
-    rows = results.trials(store)
-    return str(rows[(rows["method"] == method) & (rows["sparsity"] == sparsity)]["trial_id"].iloc[0])
 
 
 def test_a_sweep_from_plan_to_results(tombola: Tombola, sweep: str) -> None:
@@ -90,7 +65,7 @@ def test_a_finished_sweep_trains_nothing_and_loads_no_torch(tombola: Tombola, sw
 
 def test_explain_shows_the_chain_and_who_shares_it(tombola: Tombola, sweep: str) -> None:
     tombola("run", sweep)
-    out = tombola("explain", only_trial(sweep, "imp", 0.36)).out
+    out = tombola("explain", only_trial("imp", 0.36)).out
     for step in (
         "initialise",
         "train epochs 1 to 1",
@@ -101,175 +76,6 @@ def test_explain_shows_the_chain_and_who_shares_it(tombola: Tombola, sweep: str)
         assert step in out
     assert "shuffle_layer(imp) 0.36 seed 0/0 shares" in out
     assert " no " not in out
-
-
-def test_an_exported_ticket_is_used_in_three_lines(tombola: Tombola, sweep: str) -> None:
-    tombola("run", sweep)
-    trial_id = only_trial(sweep, "imp", 0.36)
-    assert tombola("export", trial_id, "ticket.safetensors").code == 0
-
-    ticket = load_file("ticket.safetensors")
-    masks = {name.removeprefix("mask/"): mask for name, mask in ticket.items() if name.startswith("mask/")}
-    weights = {name: w * masks.get(name, 1) for name, w in ticket.items() if not name.startswith("mask/")}
-
-    decoder = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1024), torch.nn.Tanh())
-    theirs = [weights[f"decoder.{n}.linear.{k}"] for n in ("from_code", "up1") for k in ("weight", "bias")]
-    decoder.load_state_dict(dict(zip(decoder.state_dict(), theirs, strict=True)))
-    assert decoder(torch.zeros(1, 4)).shape == (1, 1024)
-    mask = results.mask("tombola-store", trial_id)
-    assert all(mask[name].equal(kept) for name, kept in masks.items())
-    with safe_open("ticket.safetensors", "pt") as file:
-        metadata = file.metadata()
-    assert json.loads(metadata["trial"])["sparsity"] == 0.36
-    assert json.loads(metadata["roles"])["decoder.up1.linear.weight"] == "decode.up1.linear.weight"
-
-
-def test_a_failed_trial_is_told_mended_and_resumed(tombola: Tombola, tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    broken.touch()
-    models = [TOY_MODELS["linear_autoencoder"], {"name": "faulty", "broken": str(broken)}]
-    sweep = write(tmp_path / "sweep.yaml", models=models, sparsities=[0.2])
-    ran = tombola("run", sweep)
-    assert ran.code == 1
-    assert "1 done, 0 running, 1 failed" in ran.out
-    assert "tombola resume" in ran.out
-    assert "RuntimeError: out of ink" in tombola("status", sweep).out
-    broken.unlink()
-    assert tombola("run", sweep).code == 1, "run leaves failed trials alone"
-    resumed = tombola("resume", sweep)
-    assert resumed.code == 0
-    assert "1 failed trials are tried again, 7 epochs are left" in resumed.out
-    assert "2 done, 0 running, 0 failed" in resumed.out
-
-
-def test_a_model_that_kills_its_process_fails_alone(tombola: Tombola, tmp_path: Path) -> None:
-    models = [{"name": "deadly"}, TOY_MODELS["linear_autoencoder"]]
-    sweep = write(tmp_path / "deadly.yaml", models=models, methods=["dense"], epochs=2, rewind=0)
-    assert tombola("plan", sweep).code == 0
-    ran = tombola("run", sweep)
-    assert ran.code == 1
-    assert "1 done, 0 running, 1 failed" in ran.out
-    assert "a step of it killed the process that measured it" in ran.out
-
-
-def test_divergence_is_a_result_that_resume_leaves_alone(tombola: Tombola, tmp_path: Path) -> None:
-    sweep = write(tmp_path / "sweep.yaml", recipe={"batch": 20, "lr": 1e30}, sparsities=[0.2])
-    assert tombola("run", sweep).code == 0
-    assert "0 done, 0 running, 0 failed, 1 diverged" in tombola("resume", sweep).out
-
-
-def test_divergence_is_forgotten_where_that_is_asked_for(tombola: Tombola, tmp_path: Path) -> None:
-    cause = tmp_path / "broken"
-    cause.write_text("nan")
-    sweep = write(tmp_path / "sweep.yaml", models=[{"name": "faulty", "broken": str(cause)}], sparsities=[0.2])
-    assert "1 diverged" in tombola("run", sweep).out
-    cause.unlink()
-    assert "0 failed trials are tried again" in tombola("resume", sweep).out
-    resumed = tombola("resume", sweep, "--diverged").out
-    assert "1 failed and diverged trials are tried again" in resumed
-    assert "1 done, 0 running, 0 failed, 0 diverged" in resumed
-
-
-def test_some_trials_are_resumed_and_no_others(tombola: Tombola, sweep: str) -> None:
-    pruned, other = (trial.id for trial in load_sweep(sweep).trials()[1:3])
-    ran = tombola("resume", sweep, "--trial", pruned, "--trial", other)
-    assert ran.code == 0
-    assert set(results.trials("tombola-store")["trial_id"]) == {pruned, other}
-    assert "2 done, 0 running, 0 failed, 0 diverged, 3 missing" in tombola("status", sweep).out
-
-
-def test_nothing_is_forgotten_while_another_process_runs_the_sweep(tombola: Tombola, tmp_path: Path) -> None:
-    (tmp_path / "broken").touch()
-    sweep = write(tmp_path / "faulty.yaml", models=[{"name": "faulty", "broken": str(tmp_path / "broken")}])
-    assert tombola("run", sweep).code == 1
-    store = open_store("tombola-store")
-    sign = {"host": platform.node(), "pid": os.getppid(), "time": time.time(), "token": "another"}
-    store.replace(names.driver("toy"), json.dumps(sign).encode(), if_unchanged=None)
-    ran = tombola("resume", sweep)
-    assert ran.code == 2
-    assert "is already being run" in ran.err
-    assert set(results.trials("tombola-store")["status"]) == {"failed"}
-
-
-def test_a_trial_that_was_resumed_alone_says_nothing_of_others(tombola: Tombola, tmp_path: Path) -> None:
-    broken = [tmp_path / name for name in ("one", "other")]
-    for each in broken:
-        each.touch()
-    models = [{"name": "faulty", "broken": str(each)} for each in broken]
-    sweep = write(tmp_path / "faulty.yaml", models=models, methods=["dense"])
-    assert tombola("run", sweep).code == 1
-    broken[0].unlink()
-    rows = results.trials("tombola-store")
-    mended = rows["trial_id"][rows["model.broken"] == str(broken[0])].item()
-    ran = tombola("resume", sweep, "--trial", mended)
-    assert ran.code == 0
-    assert "1 done, 0 running, 1 failed" in ran.out
-    assert "the first with" not in ran.out
-
-
-def test_what_to_do_next_is_ready_to_be_pasted(
-    tombola: Tombola, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broken = tmp_path / "broken"
-    broken.touch()
-    sweep = write(tmp_path / "my sweep.yaml", models=[{"name": "faulty", "broken": str(broken)}], sparsities=[0.2])
-    out = tombola("run", sweep, "--store", "a store").out
-    broken.unlink()
-    for verb in ("error", "status", "resume"):
-        command = next(words for words in re.findall(r"`(tombola [^`]*)`", out) if words.split()[1] == verb)
-        monkeypatch.setattr(sys, "argv", shlex.split(command))
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        assert left.value.code == 0
-        assert "--store 'a store'" in command
-        assert ("--local" in command) == (verb == "resume")
-    assert "1 done, 0 running, 0 failed" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("content", ["", "nan"])
-def test_the_error_of_a_trial_is_its_stage_its_line_and_its_traceback(
-    tombola: Tombola, tmp_path: Path, content: str
-) -> None:
-    broken = tmp_path / "broken"
-    broken.write_text(content)
-    sweep = write(tmp_path / "sweep.yaml", models=[{"name": "faulty", "broken": str(broken)}], sparsities=[0.2])
-    tombola("run", sweep)
-    row = results.trials("tombola-store").iloc[0]
-    shown = tombola("error", row["trial_id"]).out.splitlines()
-    assert shown[0] == f"{row['trial_id']}  faulty toy_digits imp 0.2 seed 0/0"
-    assert shown[1] == f"{row['status']}: {row['error']}"
-    assert shown[1].startswith(f"{'diverged' if content else 'failed'}: train ")
-    assert re.match(r'at File ".*\.py", line \d+, in \w+', shown[2])
-    assert shown[4] == "Traceback (most recent call last):"
-    assert ("Diverged" if content else "RuntimeError: out of ink") in shown[-1]
-
-
-def test_a_trial_that_is_done_has_no_error(tombola: Tombola, sweep: str) -> None:
-    trial = load_sweep(sweep).trials()[0].id
-    tombola("resume", sweep, "--trial", trial)
-    assert "has no error: it is done" in tombola("error", trial).err
-
-
-def test_the_debugger_is_opened_where_the_first_error_was_raised(
-    tombola: Tombola, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broken = tmp_path / "broken"
-    broken.touch()
-    models = [{"name": "faulty", "broken": str(broken)}, TOY_MODELS["linear_autoencoder"]]
-    sweep = write(tmp_path / "sweep.yaml", models=models, sparsities=[0.2])
-    monkeypatch.setattr("sys.stdin", io.StringIO("p self.broken\nq\n"))
-    ran = tombola("run", sweep, "--pdb")
-    assert ran.code == 1
-    assert "1 failed, 0 diverged, 1 missing" in ran.out
-    assert "out of ink" in ran.out
-    assert f"(Pdb) {str(broken)!r}" in ran.out
-
-
-def test_the_debugger_needs_a_terminal(tombola: Tombola, sweep: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["tombola", "run", sweep, "--pdb"])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 2
 
 
 def test_the_version_is_said(tombola: Tombola) -> None:
@@ -291,15 +97,6 @@ def test_gpus_that_no_trial_uses_are_told_of_once(
     monkeypatch.setattr(cli.Session, "run", lambda session: 0)
     tombola(command, sweep)
     assert [record.getMessage()[:21] for record in caplog.records] == ["this machine has 2 GP"] * told
-
-
-def test_damaged_rows_are_made_again(tombola: Tombola, sweep: str) -> None:
-    tombola("run", sweep)
-    damaged = next(Path("tombola-store", names.TRIALS).iterdir())
-    damaged.write_bytes(damaged.read_bytes()[:-9])
-    assert "1 missing" in tombola("status", sweep).out
-    assert "5 done" in tombola("run", sweep).out
-    assert len(results.trials("tombola-store")) == 5
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "resume"])
@@ -372,100 +169,6 @@ def test_a_store_that_cannot_be_written_ends_in_one_sentence(tombola: Tombola, s
     assert re.fullmatch(r"tombola: --store \S+/blocked: cannot (list|write|replace) [^\n]+\n", ran.err)
 
 
-def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    sweep = write(
-        tmp_path / "sweep.yaml",
-        models=[TOY_MODELS["linear_autoencoder"], TOY_MODELS["dcgan"]],
-        methods=["imp", "reinit"],
-        sparsities={"rounds": 2},
-        checkpoint_every={"epochs": 1},
-        epochs=12,
-    )
-    chance = random.Random(1)
-
-    def command(verb: str, store: str) -> list[str]:
-        script = "from orchestrator.cli import main; main()"
-        return [sys.executable, "-c", script, verb, sweep, "--store", str(tmp_path / store), "--local"]
-
-    def committed() -> int:
-        return sum(1 for _ in open_store(str(tmp_path / "killed")).list(names.LEDGER))
-
-    undisturbed = subprocess.Popen(command("run", "whole"), cwd=REPOSITORY, stdout=subprocess.DEVNULL)
-    for _ in range(4):
-        before = committed()
-        victim = subprocess.Popen(command("resume", "killed"), cwd=REPOSITORY, stdout=subprocess.DEVNULL)
-        while committed() == before and victim.poll() is None:
-            time.sleep(0.01)
-        time.sleep(chance.random() * 0.5)
-        victim.send_signal(signal.SIGKILL)
-        victim.wait()
-    subprocess.run(command("resume", "killed"), cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=True)
-    assert undisturbed.wait() == 0
-
-    whole, killed = (str(tmp_path / store) for store in ("whole", "killed"))
-    ids = results.trials(whole)["trial_id"]
-    assert set(results.trials(killed)["trial_id"]) == set(ids)
-    for trial_id in ids:
-        assert results.mask(killed, trial_id).pack() == results.mask(whole, trial_id).pack()
-    for line, epochs in _epochs_by_line(killed).items():
-        assert sorted(epochs) == sorted(set(epochs)), f"an epoch of {line} was committed twice"
-    assert {line: set(epochs) for line, epochs in _epochs_by_line(killed).items()} == {
-        line: set(epochs) for line, epochs in _epochs_by_line(whole).items()
-    }
-
-
-def _epochs_by_line(store: str) -> dict[str, list[int]]:
-    epochs: dict[str, list[int]] = {}
-    for record in Ledger(Objects(open_store(store))).all():
-        epochs.setdefault(record.line, []).extend(epoch.number for epoch in record.epochs)
-    return epochs
-
-
-def test_ctrl_c_finishes_the_epoch_and_says_how_to_go_on(tmp_path: Path) -> None:
-    sweep = write(tmp_path / "sweep.yaml", epochs=100_000, rewind=0, sparsities=[0.2])
-    script = "from orchestrator.cli import main; main()"
-    store = tmp_path / "store"
-    running = subprocess.Popen(
-        [sys.executable, "-c", script, "run", sweep, "--store", str(store), "--local"],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    while running.poll() is None and not any(Path(store, "objects", "states").rglob("*.full")):
-        time.sleep(0.05)
-    time.sleep(1)
-    running.send_signal(signal.SIGINT)
-    out, _ = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert "tombola resume" in out
-    assert len(list(Path(store, "objects", "states").rglob("*.checkpoint"))) == 1
-
-
-@pytest.mark.parametrize("dataset", [names.MASKS, names.HISTORY, names.SCORES])
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
-def test_a_lost_mask_history_or_score_is_made_again(
-    tombola: Tombola, sweep: str, dataset: str, damage: Callable[[Path], None]
-) -> None:
-    tombola("run", sweep)
-    damage(next(Path("tombola-store", dataset).iterdir()))
-    assert "1 missing" in tombola("status", sweep).out
-    before = set(open_store("tombola-store").list("ledger"))
-    assert "5 done" in tombola("run", sweep).out
-    assert getattr(results, dataset)("tombola-store")["trial_id"].nunique() == 5
-    assert set(open_store("tombola-store").list("ledger")) == before
-
-
-def test_a_damaged_ledger_ends_no_sweep(tombola: Tombola, tmp_path: Path) -> None:
-    sweep = write(tmp_path / "sweep.yaml", checkpoint_every={"epochs": 1}, sparsities=[0.2])
-    tombola("run", sweep)
-    for record in Path("tombola-store", "ledger").rglob("*.checkpoint.json"):
-        record.write_bytes(b"")
-    sweep = write(tmp_path / "sweep.yaml", checkpoint_every={"epochs": 1}, sparsities=[0.2], evaluation={"samples": 9})
-    ran = tombola("run", sweep)
-    assert ran.code == 0
-    assert "1 done" in ran.out
-
-
 def test_history_and_masks_stand_once_however_often_a_trial_is_evaluated(tombola: Tombola, tmp_path: Path) -> None:
     for samples in (50, 20):
         sweep = write(tmp_path / "sweep.yaml", sparsities=[0.2], evaluation={"samples": samples, "grid": 0})
@@ -473,47 +176,7 @@ def test_history_and_masks_stand_once_however_often_a_trial_is_evaluated(tombola
     assert len(results.trials("tombola-store")) == 2
     assert not results.masks("tombola-store")["parameter"].duplicated().any()
     assert not results.history("tombola-store").duplicated(["line", "epoch", "quantity"]).any()
-    assert tombola("export", only_trial(sweep, "imp", 0.2), "ticket.safetensors").code == 0
-
-
-def test_a_ticket_that_cannot_be_written_says_so(tombola: Tombola, sweep: str) -> None:
-    tombola("run", sweep)
-    ran = tombola("export", only_trial(sweep, "imp", 0.2), "no/such/folder/x")
-    assert ran.code == 2
-    assert "cannot be written: No such file" in ran.err
-
-
-def test_an_error_with_brackets_is_shown_as_it_is(tombola: Tombola, sweep: str) -> None:
-    trial = load_sweep(sweep).trials()[0]
-    write_unsuccessful(open_store("tombola-store"), trial, "failed", "shape [2, 3] vs [/x]", "")
-    assert "shape [2, 3] vs [/x]" in tombola("status", sweep).out
-
-
-def test_an_exported_ticket_is_the_start_state(tombola: Tombola, sweep: str) -> None:
-    tombola("run", sweep)
-    trial_id = only_trial(sweep, "imp", 0.36)
-    tombola("export", trial_id, "ticket.safetensors")
-    rows = results.trials("tombola-store").set_index("trial_id")
-    line, _, epoch = rows.loc[trial_id, "start_key"].partition("@")
-    point = Archive(open_store("tombola-store")).point(State(Line(line), int(epoch)), moments=True)
-    ticket = load_file("ticket.safetensors")
-    start = weights_only(point.tensors)
-    assert all(ticket[name].equal(start[name]) for name in start)
-
-
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
-def test_a_start_state_that_was_lost_is_made_again_for_export(
-    tombola: Tombola, sweep: str, damage: Callable[[Path], None]
-) -> None:
-    tombola("run", sweep)
-    trial_id = only_trial(sweep, "imp", 0.36)
-    tombola("export", trial_id, "before.safetensors")
-    for state in Path("tombola-store", "objects", "states").rglob("*.full"):
-        damage(state)
-    assert tombola("export", trial_id, "after.safetensors").code == 0
-    before, after = load_file("before.safetensors"), load_file("after.safetensors")
-    assert before.keys() == after.keys()
-    assert all(before[name].equal(after[name]) for name in before)
+    assert tombola("export", only_trial("imp", 0.2), "ticket.safetensors").code == 0
 
 
 @pytest.mark.parametrize("change", [{"recipe": {"batch": 5000}}, {"resources": {"gpus": 1}}])

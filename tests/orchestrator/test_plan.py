@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator import results
-from orchestrator.estimate import estimate
+from orchestrator.estimate import Estimate, estimate
 from orchestrator.executor import InProcess
 from orchestrator.inventory import take_inventory
 from orchestrator.plan import Plan, kept_bytes, make_plan
@@ -182,6 +182,10 @@ def test_points_are_kept_in_full_where_training_goes_on() -> None:
     assert kept == [((1, FULL), (4, WEIGHTS)), ((4, WEIGHTS),)]
 
 
+def estimated(plan: Plan, store: Store) -> Estimate:
+    return estimate(plan, store, InProcess().profiles(plan.models, store))
+
+
 def test_stages_come_after_what_they_need() -> None:
     plan = make_plan(toy_trials(**EVERYTHING))
     seen: set[str] = set()
@@ -192,7 +196,7 @@ def test_stages_come_after_what_they_need() -> None:
 
 def test_the_bytes_that_a_plan_prints_are_the_bytes_that_are_kept(store: Store) -> None:
     plan = make_plan(toy_trials(**EVERYTHING))
-    expected = estimate(plan, store, InProcess()).bytes_kept
+    expected = estimated(plan, store).bytes_kept
     execute(plan, store)
     kept = [name for folder in ("objects/states", "objects/masks") for name in store.list(folder)]
     actual = sum(len(store.get(name) or b"") for name in kept)
@@ -249,12 +253,9 @@ def test_states_are_counted_as_they_are_kept() -> None:
 
 
 def test_hours_are_those_of_the_missing_epochs_and_of_the_longest_chain(store: Store) -> None:
-    class Slow:
-        def profiles(self, trials: Any, store: Store) -> Any:
-            return {trial.id: replace(UNKNOWN, epoch_seconds=1800.0) for trial in trials}
-
     execute(make_plan(toy_trials(sparsities=[0.2])), store)
-    figures = estimate(make_plan(toy_trials(sparsities=[0.2, 0.36], seeds=2)), store, Slow())  # type: ignore[arg-type]
+    plan = make_plan(toy_trials(sparsities=[0.2, 0.36], seeds=2))
+    figures = estimate(plan, store, {trial.id: replace(UNKNOWN, epoch_seconds=1800.0) for trial in plan.models})
     assert figures.epochs_missing == 3 + 10
     assert figures.hours == pytest.approx(13 / 2)
     assert figures.critical_path_hours == pytest.approx(10 / 2)
@@ -263,14 +264,11 @@ def test_hours_are_those_of_the_missing_epochs_and_of_the_longest_chain(store: S
 def test_hours_count_measuring_and_what_measures_until_it_is_done(store: Store) -> None:
     rates = {"image_seconds": 1.0, "sample_seconds": 2.0, "feature_seconds": 3.0, "generators": 1}
     fixed = {"frechet_seconds": 50.0, "pair_seconds": 0.5, "stage_seconds": 0.25, "trial_seconds": 7.0}
-
-    class Known:
-        def profiles(self, trials: Any, store: Store) -> Any:
-            return {trial.id: replace(UNKNOWN, **rates, **fixed, fit_seconds={"fashion": 100.0}) for trial in trials}
-
+    profile = replace(UNKNOWN, **rates, **fixed, fit_seconds={"fashion": 100.0})  # type: ignore[arg-type]
     evaluation = {"samples": 40, "grid": 3, "distances": {"features": "fashion", "samples": 60, "weights": "ab" * 32}}
     trials = toy_trials(models=[TOY_MODELS["vae"]], methods=["dense"], seeds=2, evaluation=evaluation)
-    figures = estimate(make_plan(trials, data.card_or_nominal), store, Known())  # type: ignore[arg-type]
+    plan = make_plan(trials, data.card_or_nominal)
+    figures = estimate(plan, store, {trial.id: profile for trial in plan.models})
     evaluate = 40 * 1 + 9 * 2 + 60 * (2 + 3) + 50 + 60**2 * 0.5
     measuring = 100 + 60 * 3 + 2 * evaluate + 4 * 0.25
     assert figures.measuring_hours == pytest.approx(measuring / 3600)
@@ -282,13 +280,13 @@ def test_hours_count_measuring_and_what_measures_until_it_is_done(store: Store) 
 
 def test_what_is_measured_already_is_not_priced(store: Store) -> None:
     plan = make_plan(toy_trials(methods=["dense"]))
-    before = estimate(plan, store, InProcess())
+    before = estimated(plan, store)
     assert before.measuring_hours
     execute(plan, store)
-    after = estimate(plan, store, InProcess())
+    after = estimated(plan, store)
     assert (after.hours, after.measuring_hours) == (0, 0)
     other = {"samples": 60}
-    again = estimate(make_plan(toy_trials(methods=["dense"], evaluation=other)), store, InProcess())
+    again = estimated(make_plan(toy_trials(methods=["dense"], evaluation=other)), store)
     assert again.epochs_missing == 0
     assert again.hours is not None
     assert again.measuring_hours is not None

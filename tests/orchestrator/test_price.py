@@ -7,18 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
+from orchestrator.executor import profiles_by_trial
 from orchestrator.plan import make_plan
-from orchestrator.price import gpu_hours, price
-from search_spaces.models import LinearAutoencoder
+from orchestrator.price import Price, gpu_hours, price
 from tests.command import Tombola, write
 from tests.toys import TOY_MODELS, toy_trials
 from workers import data, weights
 from workers.choices import Choices
 from workers.data import idx
-from workers.models import Family, Image, builders, linear_autoencoder
-from workers.profiling import not_prunable
+from workers.profiling import sizes_or_unknown
 from workers.store import Store
 
 # A multiply-add is two FLOPs. Forward and the gradient of weights take all four layers, 1024-8-4-8-1024; the gradient
@@ -43,8 +41,13 @@ def facts(tombola: Tombola, *arguments: str) -> Any:
     return json.loads(ran.out)
 
 
+def price_of(**changes: Any) -> Price:
+    plan = make_plan(toy_trials(**changes))
+    return price(plan, profiles_by_trial(plan.models, sizes_or_unknown))
+
+
 def test_the_operations_of_a_plan_are_those_of_its_epochs() -> None:
-    cost = price(make_plan(toy_trials(methods=["imp"], sparsities={"rounds": 3})))
+    cost = price_of(methods=["imp"], sparsities={"rounds": 3})
     assert cost.shared == (4 + 3 * 3) * EPOCH
     assert cost.alone == ((4 + 3) + (4 + 3 * 2) + (4 + 3 * 3)) * EPOCH
 
@@ -52,16 +55,14 @@ def test_the_operations_of_a_plan_are_those_of_its_epochs() -> None:
 def test_each_line_is_priced_as_the_model_that_it_trains() -> None:
     both = {"methods": ["dense"], "seeds": 2}
     narrow, wide = ({**TOY_MODELS["linear_autoencoder"], "width": width} for width in (8, 16))
-    alone = [price(make_plan(toy_trials(models=[model], **both))).shared for model in (narrow, wide)]
+    alone = [price_of(models=[model], **both).shared for model in (narrow, wide)]
     assert alone[0] == 2 * 4 * EPOCH
-    assert price(make_plan(toy_trials(models=[narrow, wide], **both))).shared == sum(alone)
+    assert price_of(models=[narrow, wide], **both).shared == sum(alone)
 
 
 def test_where_data_decides_the_price_is_the_highest() -> None:
     early = {"name": "early_bird", "look_back": 2, "delta": 0.9, "fallback": "filter_norm"}
-    searching, dense = (
-        price(make_plan(toy_trials(methods=[method], sparsities=[0.3], epochs=6))).shared for method in (early, "dense")
-    )
+    searching, dense = (price_of(methods=[method], sparsities=[0.3], epochs=6).shared for method in (early, "dense"))
     assert dense == 6 * EPOCH
     assert searching == (5 + 4) * EPOCH
 
@@ -89,7 +90,7 @@ def test_a_model_that_cannot_be_followed_is_left_out(caplog: pytest.LogCaptureFi
     broken = tmp_path / "broken"
     broken.touch()
     with caplog.at_level(logging.WARNING):
-        cost = price(make_plan(toy_trials(models=[{"name": "faulty", "broken": str(broken)}])))
+        cost = price_of(models=[{"name": "faulty", "broken": str(broken)}])
     assert cost.shared == 0
     assert "faulty cannot be followed, so estimates leave it out: out of ink" in caplog.text
 
@@ -116,24 +117,47 @@ def test_a_plan_says_nothing_of_data_that_is_there(tombola: Tombola, tmp_path: P
     assert "missing here" not in tombola("plan", sweep).out
 
 
+ATTENTIVE = """
+from typing import ClassVar, Literal
+
+from torch import nn
+
+from search_spaces.models import ModelSpec, models
+from workers.models import builders, linear_autoencoder
+
+
+@models.register
+class Attentive(ModelSpec):
+    family: ClassVar = "autoencoder"
+    name: Literal["attentive"] = "attentive"
+    width: int = 8
+    latent: int = 4
+
+
+def attentive(spec, image, precision):
+    family = linear_autoencoder(spec, image, precision)
+    family.networks["encoder"].add_module("attend", nn.TransformerEncoderLayer(4, 2, 8, batch_first=True))
+    return family
+
+
+builders["attentive"] = attentive
+"""
+
+
 def test_a_plan_names_the_kernels_that_nothing_prunes(
     tombola: Tombola, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def attentive(spec: LinearAutoencoder, image: Image, precision: str) -> Family:
-        family = linear_autoencoder(spec, image, precision)
-        family.networks["encoder"].add_module("attend", nn.TransformerEncoderLayer(spec.latent, 2, 8, batch_first=True))
-        return family
-
-    sweep = write(tmp_path / "sweep.yaml", methods=["dense"])
-    assert facts(tombola, sweep)["not_prunable"] == []
-    assert "not prunable" not in tombola("plan", sweep).out
-    not_prunable.cache_clear()
-    monkeypatch.setitem(builders, "linear_autoencoder", attentive)
-    kernel = "linear_autoencoder: encoder.attend.self_attn.in_proj_weight"
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "attentive_lab.py").write_text(ATTENTIVE)
+    plain = write(tmp_path / "plain.yaml", methods=["dense"])
+    assert facts(tombola, plain)["not_prunable"] == []
+    assert "not prunable" not in tombola("plan", plain).out
+    plugins = ["tests.toys", "attentive_lab"]
+    sweep = write(tmp_path / "sweep.yaml", methods=["dense"], models=["attentive"], plugins=plugins)
+    kernel = "attentive: encoder.attend.self_attn.in_proj_weight"
     assert facts(tombola, sweep)["not_prunable"] == [kernel]
     (told,) = [line for line in tombola("plan", sweep).out.splitlines() if "not prunable" in line]
     assert kernel in told
-    not_prunable.cache_clear()
 
 
 @pytest.mark.usefixtures("no_data")

@@ -40,7 +40,8 @@ def test_a_sweep_is_planned_and_priced_within_seconds(path: Path, store: Store) 
     if any(dataset.name == "emoji" for dataset in sweep.datasets) and not (emoji.DEBIAN / emoji.FONT).is_file():
         pytest.skip("only the font can tell how many emoji there are")
     trials = Choices(store, planning=True).settle(sweep.trials())
-    figures = estimate(make_plan(trials, data.card_or_nominal), store, InProcess())
+    plan = make_plan(trials, data.card_or_nominal)
+    figures = estimate(plan, store, InProcess().profiles_or_sizes(plan.models, store))
     assert time.process_time() - began < SECONDS
     assert 0 < figures.flops <= figures.flops_alone
     assert figures.bytes_kept > 0

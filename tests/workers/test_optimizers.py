@@ -102,10 +102,10 @@ def moments(store: Store, state: State) -> dict[str, Tensor]:
     ("method", "optimizer"),
     [
         ({"name": "imp"}, "fresh"),
-        ({"name": "imp", "optimizer": "rewound"}, "kept"),
+        ({"name": "imp", "optimizer": "rewound"}, "rewound"),
         ({"name": "reinit", "of": "imp"}, "fresh"),
-        ({"name": "reinit", "of": {"name": "imp", "optimizer": "rewound"}}, "kept"),
-        ({"name": "fine_tune", "of": "one_shot"}, "kept"),
+        ({"name": "reinit", "of": {"name": "imp", "optimizer": "rewound"}}, "rewound"),
+        ({"name": "fine_tune", "of": "one_shot"}, "rewound"),
     ],
     ids=str,
 )
