@@ -1,6 +1,6 @@
 """Whether a sweep takes as long as `tombola plan` says: three shapes of sweep, planned and then run.
 
-One is mostly training, one mostly measuring (a distance in the features of EfficientNet-Lite0, every few epochs, too),
+One is mostly training, one mostly measuring (a distance in the features of EfficientNet-Lite0, after every epoch, too),
 and one many trials that train and measure hardly anything. Each is priced by a fresh measurement, then run in the same
 process, one trial at a time, as `--local` does. With `--cpu` both are counted in CPU seconds, of a single thread, which
 other work on the same cores changes less.

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from orchestrator.labels import variants
 from search_spaces.errors import TombolaError
 from search_spaces.models import models
 from search_spaces.plugins import import_plugins
@@ -60,10 +61,13 @@ def density(masks: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     """The fraction of weights that is kept, by role, in the order in which a network has them.
 
     Mean and standard deviation are over `seeds` trials: all that variant, model, method, finder `of`, sparsity and role
-    do not tell apart. The standard deviation of one is NaN.
+    do not tell apart, however they were measured. The standard deviation of one is NaN.
     """
     told_apart = ["variant", "model", "method", "of", "sparsity"]
-    known = trials[["trial_id", *told_apart]].drop_duplicates("trial_id")
+    known = trials.drop_duplicates("trial_id")
+    specs = [json.loads(spec) for spec in known["spec"]]
+    unmeasured = [{name: value for name, value in spec.items() if name != "evaluation"} for spec in specs]
+    known = known.assign(variant=variants(unmeasured))[["trial_id", *told_apart]]
     rows = masks.assign(density=masks["kept"] / masks["weights"]).merge(known, on="trial_id")
     # The sort is stable and groups stay as they come, so that roles keep the order of the masks.
     groups = rows.sort_values(told_apart, kind="stable").groupby([*told_apart, "role"], sort=False, dropna=False)

@@ -21,6 +21,7 @@ from orchestrator.executor import InProcess
 from orchestrator.explain import explain as explain_trial
 from orchestrator.explain import find_trial, short
 from orchestrator.gpus import gpus_here, tell_of_unused
+from orchestrator.labels import label, variants_of
 from orchestrator.options import (
     DEFAULT_STORE,
     Address,
@@ -37,8 +38,7 @@ from orchestrator.options import (
     Where,
 )
 from orchestrator.price import TFLOPS
-from orchestrator.progress import label
-from orchestrator.results import ResultsError, rows_of, rows_of_id, variants_of
+from orchestrator.results import ResultsError, rows_of, rows_of_id
 from orchestrator.results import mask as read_mask
 from orchestrator.session import Again, Session, summary
 from orchestrator.tables import plan_table, seeds, trials_table
@@ -161,12 +161,14 @@ def submit(
     store: Annotated[str, typer.Option(metavar="URI", help="Where everything is kept: a folder that it all sees.")],
     max_hours: MaxHours = None,
     max_gpu_hours: MaxGpuHours = None,
+    keep_code: KeepCode = False,
 ) -> None:
     """Run or resume a sweep on a Ray cluster that this machine is no part of."""
     # Imported here because it loads Ray, which nothing else needs.
     from orchestrator.submit import submit as submit_job
 
-    raise typer.Exit(submit_job(sweep_file, store, address, Limits(max_hours, max_gpu_hours)))
+    limits = Limits(max_hours, max_gpu_hours)
+    raise typer.Exit(submit_job(sweep_file, store, address, limits, keep_code=keep_code))
 
 
 @app.command()
@@ -204,13 +206,16 @@ def results(
 ) -> None:
     """Print the trials of a sweep: what each is, how it ended and how good it is; `--csv` has all columns."""
     place = existing_store(store)
-    rows = rows_of(place, ask(sweep_file, place, keep_code=keep_code).trials)
+    asked = ask(sweep_file, place, keep_code=keep_code)
+    rows = rows_of(place, asked.trials)
     if where is not None:
         rows = matching(rows, where, "--where")
     if csv:
         print(rows.to_csv(index=False), end="")
     else:
         out.print(trials_table(rows, out.width))
+    for changed in asked.codes.told:
+        print(changed, file=sys.stderr)
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from orchestrator.explain import find_trial
 from orchestrator.results import ResultsError, rows_of_id
 from workers.store import Store
@@ -22,7 +24,8 @@ def error_of(trial_id: str, store: Store) -> str:
         raise ResultsError(f"trial {trial_id} has no error: it is {standing}")
     row = failed.sort_values("finished").iloc[-1]
     trace = str(row["traceback"]).rstrip()
-    what = f"{row['model']} {row['dataset']} {row['method']} {row['sparsity']:.4g}"
+    method = row["method"] if pd.isna(row["of"]) else f"{row['method']}({row['of']})"
+    what = f"{row['model']} {row['dataset']} {method} {row['sparsity']:.4g}"
     return "\n".join(
         [
             f"{trial_id}  {what} seed {row['seed_init']}/{row['seed_order']}",

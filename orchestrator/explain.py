@@ -6,8 +6,8 @@ import shlex
 from dataclasses import dataclass
 
 from orchestrator.inventory import take_inventory
+from orchestrator.labels import labels_of
 from orchestrator.plan import make_plan
-from orchestrator.progress import label
 from orchestrator.results import ResultsError, rows_of_id
 from orchestrator.sources import recorded_trials
 from search_spaces.transfer import datasets_of
@@ -93,7 +93,7 @@ def explain(trial_id: str, store: Store) -> Explanation:
         seconds = _seconds(line, begin, end, store) if line and end is not None else None
         epochs = max(end - begin, 0) if end is not None else 0
         steps.append(Step(key, describe(stage, begin), key in held, epochs, seconds, sharers))
-    return Explanation(trial, tuple(steps), {other.id: label(other) for other in known})
+    return Explanation(trial, tuple(steps), labels_of(known))
 
 
 def _has_data(trial: Trial) -> bool:

@@ -40,7 +40,8 @@ def connected(address: str | None) -> Iterator[None]:
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
         problem = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         place = f"--address {address}: cannot join a Ray cluster there" if address else "cannot start Ray here"
-        hint = f" ({_folder_used()})" if isinstance(error, OSError) else ""
+        of_files = isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError)
+        hint = f" ({_folder_used()})" if address is None and of_files else ""
         raise ClusterError(f"{place}: {problem}{hint}") from error
     try:
         yield
@@ -52,8 +53,8 @@ def _folder_used() -> str:
     """What Ray keeps its sockets and logs in, and by which variables."""
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     return (
-        f"it needs a folder with room, and with a short path, as of sockets; that is {folder} by TMPDIR or RAY_TMPDIR; "
-        f"--local runs without Ray"
+        f"Ray keeps its sockets in {folder}, which needs free space and a short path: set TMPDIR or RAY_TMPDIR to "
+        f"another folder, or run with --local, without Ray"
     )
 
 

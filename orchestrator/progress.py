@@ -13,9 +13,9 @@ from rich.table import Column
 from rich.text import Text
 
 from orchestrator.expected import Expected
+from orchestrator.labels import labels_of
 from orchestrator.plan import PlannedTrial
 from orchestrator.work import Work
-from search_spaces.trial import Trial
 from workers.reports import EpochTrained, Report, StageCommitted, TrialEnded, TrialLeft, TrialStarted, Warned
 from workers.stages import Emerge
 
@@ -26,16 +26,17 @@ PLAIN_EVERY = 5.0
 class SweepProgress:
     """An overall bar over one line for each running trial; plain lines where the output is no terminal.
 
-    The time left is what is expected for all that is missing, measuring too, corrected by how it has held so far, which
-    accounts for trials that run at once.
+    The time left is the expected time of all missing work, measuring too, scaled by how fast the work has gone so far.
+    So it takes into account that trials run at once.
     """
 
     def __init__(self, console: Console, work: Work, expected: Expected) -> None:
         self._console, self._work = console, work
+        self._labels = labels_of([planned.trial for planned in work.trials])
         self._seconds = expected.epochs
         self._stages = {key: s for key, s in expected.stages.items() if key not in work.inventory.held}
         self._trials = dict(expected.trials)
-        self._needed = Counter(key for planned in work.trials for key in planned.stages)
+        self._needed = Counter(key for planned in work.trials for key in (*planned.stages, *planned.ends))
         self._ends = {line: end.most for line, end in work.plan.ends.items()}
         self._missing = {line: n for line, n in work.inventory.missing_epochs.items() if line in expected.epochs}
         self._epochs = sum(self._missing.values())
@@ -46,7 +47,7 @@ class SweepProgress:
         self._began: float | None = None
         self._searched: set[str] = set()
         self._spoke = time.monotonic()
-        # Where there is too little room, names and notes are cut, which can spare their ends; what is left never is.
+        # On a narrow terminal names and notes are cut, the time left never.
         self._bar = Progress(
             _Shortened("description"),
             BarColumn(bar_width=min(20, console.width // 8)),
@@ -128,10 +129,17 @@ class SweepProgress:
     def _end(self, trial_id: str) -> None:
         """Take note that a trial has ended, and with it what only it would have made."""
         self._done += self._trials.pop(trial_id, 0.0)
-        for key in self._work.by_id[trial_id].stages:
+        ended = self._work.by_id[trial_id]
+        for key in ended.stages:
             self._needed[key] -= 1
             if not self._needed[key]:
                 self._stages.pop(key, None)
+        for line in ended.ends:
+            self._needed[line] -= 1
+            if not self._needed[line]:
+                self._epochs -= self._missing[line]
+                self._missing[line] = 0
+        self._bar.update(self._overall, total=max(self._epochs, 1))
 
     def _left_epochs(self) -> int:
         return sum(self._missing.values())
@@ -166,7 +174,7 @@ class SweepProgress:
             self._bar.remove_task(self._running.pop(trial_id))
 
     def _label(self, trial_id: str) -> str:
-        return label(self._work.by_id[trial_id].trial)
+        return self._labels[trial_id]
 
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True, markup=False)
@@ -188,16 +196,6 @@ class _Shortened(ProgressColumn):
 def _place(planned: PlannedTrial, line: str) -> str:
     """Which of a trial's trainings a line is."""
     return f"training {list(planned.ends).index(line) + 1}/{len(planned.ends)}"
-
-
-def label(trial: Trial) -> str:
-    """A trial in a few words."""
-    finder = trial.finder
-    method = trial.method.name
-    if finder is not None and finder is not trial.method:
-        method = f"{method}({finder.name})"
-    sparsity = f" {trial.sparsity:.4g}" if trial.method.sparse else ""
-    return f"{trial.model.title} {trial.dataset.name} {method}{sparsity} seed {trial.seed.init}/{trial.seed.order}"
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pyarrow as pa
 
-from orchestrator.variants import variants
+from orchestrator.labels import variants, variants_of
 from search_spaces.errors import TombolaError
 from search_spaces.options import options
 from search_spaces.trial import Trial
@@ -47,10 +47,14 @@ def trials(uri: str | Path, sweep: str | None = None) -> pd.DataFrame:
     rows = all_trials(store)
     if sweep is None:
         return rows
-    members = {trial for trial, sweeps in memberships(store).items() if sweep in sweeps}
+    known = memberships(store)
+    members = {trial for trial, sweeps in known.items() if sweep in sweeps}
     if not members:
-        known = ", ".join(sorted({name for sweeps in memberships(store).values() for name in sweeps})) or "none"
-        raise ResultsError(f"no sweep {sweep!r} was run in store {store.uri}; those that were: {known}")
+        others = ", ".join(sorted({name for sweeps in known.values() for name in sweeps})) or "none"
+        raise ResultsError(
+            f"store {store.uri} knows no trials of a sweep {sweep!r}; it knows those of: {others} (a sweep that an "
+            f"earlier version ran is known once it is run again, which trains nothing that is there)"
+        )
     chosen = rows[rows["trial_id"].isin(members)].reset_index(drop=True)
     return chosen.assign(variant=variants([json.loads(spec) for spec in chosen["spec"]]))
 
@@ -104,12 +108,6 @@ def rows_of(store: Store, wanted: Iterable[Trial]) -> pd.DataFrame:
     wanted = list(wanted)
     rows = _described(store, read(store, names.TRIALS, [row_name(names.TRIALS, trial) for trial in wanted]))
     return rows.assign(variant=rows["trial_id"].map(variants_of(wanted)))
-
-
-def variants_of(trials: Sequence[Trial]) -> dict[str, str]:
-    """The variants of some trials, by their ids."""
-    labels = variants([json.loads(trial.spec_json) for trial in trials])
-    return {trial.id: label for trial, label in zip(trials, labels, strict=True)}
 
 
 def all_trials(store: Store) -> pd.DataFrame:

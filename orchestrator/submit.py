@@ -28,7 +28,7 @@ NOT_FOUND = 127
 """What a shell ends with that knows no such command."""
 
 
-def submit(sweep_file: Path, store: str, address: str, limits: Limits) -> int:
+def submit(sweep_file: Path, store: str, address: str, limits: Limits, *, keep_code: bool = False) -> int:
     """Run a sweep on the cluster whose job server is at `address`, and follow it; the exit code of its driver.
 
     Raises:
@@ -41,7 +41,7 @@ def submit(sweep_file: Path, store: str, address: str, limits: Limits) -> int:
     server = JobServer(address)
     with tempfile.TemporaryDirectory() as folder:
         pack(sweep_file, sweep.plugins, Path(folder))
-        shown = server.start(name, entrypoint(sweep_file.name, store, limits), folder)
+        shown = server.start(name, entrypoint(sweep_file.name, store, limits, keep_code=keep_code), folder)
     say(f"{sweep.name}: submitted as job {name}; Ctrl-C here ends the watching, not the job.")
     try:
         ended = server.follow(name, shown)
@@ -69,10 +69,11 @@ def job_name(sweep: str, store: str) -> str:
     return f"tombola-{sweep}-{digest([sweep, open_store(store).uri])[:8]}"
 
 
-def entrypoint(sweep_file: str, store: str, limits: Limits) -> str:
+def entrypoint(sweep_file: str, store: str, limits: Limits, *, keep_code: bool = False) -> str:
     """The shell command that is the driver. It resumes, since it may have run before."""
     given = {"--max-hours": limits.hours, "--max-gpu-hours": limits.gpu_hours}
     options = [word for option, hours in given.items() if hours is not None for word in (option, str(hours))]
+    options += ["--keep-code"] if keep_code else []
     return shlex.join(["tombola", "resume", sweep_file, "--store", store, "--address", "auto", *options])
 
 

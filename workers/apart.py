@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -32,6 +33,7 @@ class Apart:
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
+        self._process: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -39,6 +41,8 @@ class Apart:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and self._process is not None:
+            os.kill(self._process, signal.SIGKILL)  # or Ctrl-C would wait for the call that it interrupts
         self._end()
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
@@ -50,18 +54,21 @@ class Apart:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(1, mp_context=_context, initializer=_begin, initargs=(dict(os.environ),))
         try:
-            result, warnings = self._pool.submit(_with_warnings, function, *arguments).result()
+            self._process = self._process or self._pool.submit(os.getpid).result()
+            outcome, warnings = self._pool.submit(_with_warnings, function, *arguments).result()
         except BrokenProcessPool as error:
             self._end()
             raise Died from error
         for warning in warnings:
             _log.warning("%s", warning)
-        return result
+        if isinstance(outcome, _Raised):
+            raise outcome.error
+        return outcome
 
     def _end(self) -> None:
         if self._pool is not None:
             self._pool.shutdown()
-            self._pool = None
+            self._pool = self._process = None
 
 
 def _begin(environment: dict[str, str]) -> None:
@@ -71,11 +78,19 @@ def _begin(environment: dict[str, str]) -> None:
     os.environ.update(environment)
 
 
-def _with_warnings(function: Callable[..., T], *arguments: object) -> tuple[T, list[str]]:
-    """What a function returns, and what it warned of."""
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    error: Exception
+
+
+def _with_warnings(function: Callable[..., T], *arguments: object) -> tuple[T | _Raised, list[str]]:
+    """What a function returns or raises, and what it warned of."""
     said: list[str] = []
     _log.handlers = [_Listening(said)]
-    return function(*arguments), said
+    try:
+        return function(*arguments), said
+    except Exception as error:  # noqa: BLE001 - it is raised where the call was made
+        return _Raised(error), said
 
 
 class _Listening(logging.Handler):

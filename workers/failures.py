@@ -81,13 +81,10 @@ class Failures:
     def record(self, failure: Failure) -> None:
         self._objects.commit_fact(names.failure(failure.stage), asdict(failure))
 
-    def clear(self, stages: Iterable[Stage], kinds: Collection[str]) -> int:
-        """Forget the failures of `stages` that are of such `kinds`; returns how many there were."""
+    def clear(self, stages: Iterable[Stage], kinds: Collection[str]) -> None:
+        """Forget the failures of `stages` that are of such `kinds`."""
         recorded = set(self._objects.store.list(names.FAILURES))
-        cleared = 0
         for name in recorded & {names.failure(key) for stage in stages for key in _subjects(stage)}:
             failure = self._objects.read_fact(name, Failure)
             if failure is not None and failure.kind in kinds:
                 self._objects.store.delete(name)
-                cleared += 1
-        return cleared

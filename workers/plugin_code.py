@@ -107,7 +107,9 @@ def _files(name: str, own: bool) -> Iterator[tuple[str, Path]]:
 
 
 def _python(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.py"))
+    """The Python files of a package; those in hidden folders, such as copies that editors keep, are none of them."""
+    files = sorted(folder.rglob("*.py"))
+    return [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
 def _imported(source: bytes) -> set[str]:

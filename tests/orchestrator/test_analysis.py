@@ -194,6 +194,16 @@ def test_densities_by_role_are_means_over_seeds_in_the_order_of_the_network(
     assert set(found["seeds"]) == {2}
 
 
+def test_densities_are_means_over_seeds_however_trials_were_measured(masks: pd.DataFrame, trials: pd.DataFrame) -> None:
+    def measured(spec: str, samples: int) -> str:
+        return json.dumps({**json.loads(spec), "evaluation": {"samples": samples}})
+
+    again = [trials.assign(spec=[measured(spec, samples) for spec in trials["spec"]]) for samples in (50, 60)]
+    once = trials["seed_init"] == 0
+    twice = pd.concat([again[0][once], again[1]])
+    assert set(density(masks, twice)["seeds"]) == set(density(masks, trials)["seeds"])
+
+
 def test_densities_of_finders_and_of_controls_are_told_apart(masks: pd.DataFrame, trials: pd.DataFrame) -> None:
     found = density(masks, trials)
     assert list(found.columns) == [

@@ -9,6 +9,7 @@ import pytest
 from orchestrator import results
 from search_spaces.methods import methods
 from tests.command import Tombola, write
+from workers.plugin_code import code_of
 from workers.searches import controls
 
 PLUGIN = "lab_that_goes"
@@ -84,6 +85,20 @@ def test_a_control_that_nothing_makes_is_told_of_in_one_sentence(tombola: Tombol
         "'odd' is registered, but nothing makes it: its plugin has to set workers.searches.controls['odd']" in ran.err
     )
     assert tombola("explain", odd).code == 2
+
+
+def test_a_plugin_that_was_edited_is_told_of_wherever_its_trials_are_looked_for(
+    tombola: Tombola, odd: str, tmp_path: Path
+) -> None:
+    code_of.cache_clear()
+    (tmp_path / f"{PLUGIN}.py").write_text(f"{CODE}\n# edited")
+    for command in ("plan", "status", "results"):
+        ran = tombola(command, "odd.yaml")
+        assert ran.code == 0
+        assert "plugins have changed" in ran.out + ran.err, command
+    ran = tombola("results", "odd.yaml", "--csv")
+    assert "plugins have changed" in ran.err
+    assert "plugins have changed" not in ran.out
 
 
 def test_what_needs_nothing_of_a_plugin_that_is_gone_works(tombola: Tombola, odd: str, tmp_path: Path) -> None:

@@ -83,6 +83,9 @@ DAMAGE: dict[str, Callable[[Path, str], None]] = {
     "a link to nothing": _instead(lambda path: path.symlink_to("nowhere")),
     "a link to itself": _instead(lambda path: path.symlink_to(path.name)),
 }
+IN_THE_WAY = {"a folder", "a link to nothing", "a link to itself"}
+"""What a store does not remove, since it is no object of its own."""
+
 WHOLE = os.environ.get("TOMBOLA_TEST_DAMAGE") == "whole"
 PAIRS = (
     list(product(KINDS, DAMAGE))
@@ -129,7 +132,8 @@ def test_damage_ends_in_a_sentence_or_in_the_right_results(
     _check(tombola("export", trial, str(tmp_path / "ticket.safetensors"), *there))
     ran = tombola("run", sweep, *there)
     _check(ran)
-    if ran.code == 0:
+    if ran.code == 0 or damage not in IN_THE_WAY:
+        assert ran.code == 0, ran.err
         assert rows(store) == right
         assert tombola("results", sweep, *there).code == 0
 

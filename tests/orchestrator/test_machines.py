@@ -21,6 +21,12 @@ def test_a_folder_that_ray_cannot_use_is_named(
     assert str(tmp_path / folder) in str(caught.value)
 
 
+def test_a_cluster_that_is_not_there_is_said_without_a_word_on_folders() -> None:
+    with pytest.raises(ClusterError, match="cannot join a Ray cluster there") as caught, connected("auto"):
+        pass
+    assert "TMPDIR" not in str(caught.value)
+
+
 @pytest.mark.parametrize("address", ["a..b:1", "my head:1", f"{'x' * 300}:1", "[::1:1", "127.0.0.1:99999", "\ud800:1"])
 def test_an_odd_address_is_refused(address: str) -> None:
     with pytest.raises(ClusterError, match="--address"), connected(address):

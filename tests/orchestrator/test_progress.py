@@ -64,7 +64,7 @@ def test_a_terminal_has_one_line_for_each_running_trial(store: Store) -> None:
 def test_a_narrow_terminal_still_shows_what_is_left(store: Store, width: int) -> None:
     lines = re.split(r"[\r\n]+", plain(shown(store, terminal=True, width=width)))
     overall = [line for line in lines if re.search(r"^epochs .* 1/14 \d+m\d+s left 0/2 tria", line)]
-    running = [line for line in lines if re.search(r"^linear_.*… \S* *1/1 +6m00s left +training 1/2", line)]
+    running = [line for line in lines if re.search(r"^imp 0.* \S* *1/1 +6m00s left +training 1/2", line)]
     assert overall
     assert running
     assert max(map(len, overall + running)) <= width
@@ -82,9 +82,9 @@ def test_measuring_counts_in_the_time_left_until_it_is_done(store: Store) -> Non
     work = Work(plan, {trial.id for trial in trials}, take_inventory(plan, store))
     evaluations = {key for key, stage in plan.stages.items() if isinstance(stage, Evaluate)}
     stages = {key: 600.0 if key in evaluations else 0.0 for key in plan.stages}
-    expected = Expected(dict.fromkeys(plan.lines, 0.0), stages, dict.fromkeys(work.by_id, 30.0), evaluations)
+    expected = Expected(dict.fromkeys(plan.lines, 60.0), stages, dict.fromkeys(work.by_id, 30.0), evaluations)
     progress = SweepProgress(Console(file=io.StringIO()), work, expected)
-    assert progress._left() == 2 * 630
+    assert progress._left() == 14 * 60 + 2 * 630
     first, second = (planned for planned in work.trials)
     progress.listen(TrialStarted(first.trial.id))
     for line, end in first.ends.items():

@@ -177,6 +177,7 @@ def test_the_driver_resumes_within_the_budgets_given() -> None:
     words = entrypoint("my sweep.yaml", "/mnt/store", Limits(hours=2, gpu_hours=0.5))
     start = "tombola resume 'my sweep.yaml' --store /mnt/store --address auto"
     assert words == f"{start} --max-hours 2 --max-gpu-hours 0.5"
+    assert entrypoint("s.yaml", "/mnt/store", Limits(), keep_code=True).endswith("--address auto --keep-code")
 
 
 def test_only_the_sweep_and_the_users_own_code_travel(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import time
 
 import pytest
 
@@ -29,9 +31,22 @@ def test_a_call_runs_in_a_process_of_its_own_and_its_warnings_are_said_here(capl
     assert caplog.messages == ["beware of it"]
 
 
-def test_what_a_call_raises_is_raised_here() -> None:
+def test_what_a_call_raises_is_raised_here_after_its_warnings(caplog: pytest.LogCaptureFixture) -> None:
     with Apart() as apart, pytest.raises(TombolaError, match="no"):
         apart.call(refuse)
+    assert caplog.messages == ["soon"]
+
+
+def interrupt(process: int) -> None:
+    os.kill(process, signal.SIGINT)
+    time.sleep(60)
+
+
+def test_an_interrupt_waits_for_no_call() -> None:
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Apart() as apart:
+        apart.call(interrupt, os.getpid())
+    assert time.monotonic() - began < 30
 
 
 def test_after_a_death_the_next_call_has_another_process() -> None:

@@ -69,6 +69,13 @@ def test_it_does_not_matter_whether_the_module_or_its_helpers_were_imported_yet(
     assert code("lab_code") == before
 
 
+def test_copies_that_an_editor_keeps_in_a_hidden_folder_are_no_code(lab: Path) -> None:
+    before = code("lab_package.models")
+    (lab / "lab_package" / ".ipynb_checkpoints").mkdir()
+    (lab / "lab_package" / ".ipynb_checkpoints" / "models-checkpoint.py").touch()
+    assert code("lab_package.models") == before
+
+
 def test_a_version_that_the_module_or_its_package_declares_stands_for_its_code(lab: Path) -> None:
     for module, edited in (("lab_code", "lab_code.py"), ("lab_package.models", "lab_package/__init__.py")):
         (lab / edited).write_text("VERSION = 3\n" + FILES[edited])

@@ -1,12 +1,14 @@
-"""Variants: what the trials at hand are, in as few words as tell them apart."""
+"""Labels: what trials are, in a few words; of several trials, in as few as tell them apart."""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from search_spaces.options import raw_options
+from search_spaces.trial import Trial
 
 _Kind = tuple[tuple[str, Any], ...]
 """All that is said of a trial beside its sparsity and seed: pairs of a name and a plain value."""
@@ -14,15 +16,41 @@ _UNSAID = {"sparsity", "seed", "resources", "checkpoint_every", "plugins"}
 _NOUNS = ("model", "dataset", "method")
 
 
+def label(trial: Trial) -> str:
+    """A trial in a few words."""
+    finder = trial.finder
+    method = trial.method.name
+    if finder is not None and finder is not trial.method:
+        method = f"{method}({finder.name})"
+    return f"{trial.model.title} {trial.dataset.name} {method}{_numbers(trial)}"
+
+
+def labels_of(trials: Sequence[Trial]) -> dict[str, str]:
+    """Of each of some trials, by its id, the words that tell it apart from the others."""
+    labels = variants_of(trials)
+    return {trial.id: f"{labels[trial.id]}{_numbers(trial)}" for trial in trials}
+
+
+def variants_of(trials: Sequence[Trial]) -> dict[str, str]:
+    """The variants of some trials, by their ids."""
+    labels = variants([json.loads(trial.spec_json) for trial in trials])
+    return {trial.id: label for trial, label in zip(trials, labels, strict=True)}
+
+
 def variants(specs: Sequence[Mapping[str, Any]]) -> list[str]:
     """What each of some trials is, given as the JSON that it is of: `vae width=8 imp rewind=2`.
 
-    There are the names of models, data sets and methods, where they differ, each with those of its options that
-    differ, and then whatever else does. Trials have the same variant if only sparsity and seed tell them apart.
+    It has the model, data set and method, each only if it differs, followed by its options that differ. After these
+    come all other settings that differ. Trials have the same variant if only sparsity and seed tell them apart.
     """
     kinds = [tuple(_said(spec)) for spec in specs]
     labels = _labels(dict.fromkeys(kinds))
     return [labels[kind] for kind in kinds]
+
+
+def _numbers(trial: Trial) -> str:
+    sparsity = f" {trial.sparsity:.4g}" if trial.method.sparse else ""
+    return f"{sparsity} seed {trial.seed.init}/{trial.seed.order}"
 
 
 def _labels(kinds: Mapping[_Kind, None]) -> dict[_Kind, str]:
@@ -35,7 +63,9 @@ def _labels(kinds: Mapping[_Kind, None]) -> dict[_Kind, str]:
             told = _told(told, {kind: values[kind].get(name) for kind in kinds}, _short(name))
         differ = len(set(told.values())) > len(set(words.values()))
         words = told if differ else words
-    return {kind: " ".join(words[kind] or (values[kind]["method"],)) for kind in kinds}
+    if not all(words.values()):  # then all are named, so that no label is empty
+        words = {kind: (values[kind]["method"], *said) for kind, said in words.items()}
+    return {kind: " ".join(said) for kind, said in words.items()}
 
 
 def _told(
@@ -81,4 +111,4 @@ def _noun(name: str) -> str:
 
 def _short(name: str) -> str:
     noun, _, option = name.partition(".")
-    return option if option and noun != "source" else name
+    return option if option and noun not in ("source", "code") else name

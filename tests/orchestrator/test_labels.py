@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.variants import variants
+from orchestrator.labels import variants
 from tests.toys import TOY_MODELS, toy_trials
 
 VAE = {"name": "vae", "width": 4}
@@ -51,6 +51,12 @@ FROM_DCGAN = {"name": "transfer", "source": {"model": {"name": "dcgan", "width":
 def test_a_variant_holds_what_differs(changes: dict[str, Any], expected: list[str]) -> None:
     specs = [json.loads(trial.spec_json) for trial in toy_trials(**{"sparsities": [0.2, 0.36], **changes})]
     assert list(dict.fromkeys(variants(specs))) == expected
+
+
+def test_the_code_of_a_plugin_is_no_name_of_a_model() -> None:
+    spec = json.loads(toy_trials(sparsities=[0.2])[0].spec_json)
+    others = [{**spec, "code": {"model": f"lab version {number}"}} for number in (1, 2)]
+    assert variants([spec, *others]) == ["imp", "imp code.model=lab version 1", "imp code.model=lab version 2"]
 
 
 def test_ways_of_evaluation_are_told_apart() -> None:
