@@ -19,12 +19,12 @@ from workers.store import Store
 class Estimate:
     """Epochs and stages of a plan, what of it a store holds, and what the rest takes here.
 
-    Where it depends on data when a mask emerges, all figures are the most there can be but `least_epochs`.
-    `hours` are those of all that is missing, one trial at a time, `measuring_hours` what of them measuring takes, and
-    `critical_path_hours` those of the longest chain of the whole plan, which no number of workers can shorten; they are
-    None where this machine lacks the GPU to measure them on. `flops` are those of all training, and `gpu_hours` what
-    they take of a GPU that does so many `tflops` (TFLOP/s). Of the data sets in `data_missing`, which are not here, the
-    store is taken to hold nothing. No mask can be for the kernels in `not_prunable`.
+    If only the data can say when a mask emerges, all figures are upper bounds, except `least_epochs`.
+    `hours` is the time for everything that is missing, one trial at a time, and `measuring_hours` the part of it spent
+    on measuring. `critical_path_hours` is the time of the longest chain of the whole plan, which no number of workers
+    can shorten. They are None where this machine lacks the GPU to measure them on. `flops` are those of all training,
+    and `gpu_hours` what they take of a GPU that does so many `tflops` (TFLOP/s). The data sets in `data_missing` are
+    not here; the store is taken to hold nothing of them. No mask can prune the parameters in `not_prunable`.
     """
 
     trials: int

@@ -34,7 +34,9 @@ class Executor(Protocol):
 
 
 class InProcess:
-    """Runs one trial after the other in this process; to `debug` stops at the first `error`, which keeps its frames.
+    """Runs one trial after the other in this process.
+
+    With `debug` it stops at the first error and keeps it in `error`, with its frames.
 
     Models are measured in a process apart. One that kills that process is not trained here, where it would end the
     whole sweep: its trials fail.

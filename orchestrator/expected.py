@@ -16,7 +16,7 @@ MEASURES = Fit | Features | Evaluate | Select
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Seconds of an epoch, by line; of a stage besides its epochs, by key; of a trial besides its stages, by id.
+    """Expected seconds: of one epoch by line, of a stage without its epochs by key, of a trial without stages by id.
 
     `measures` are the stages that measure.
     """

@@ -173,9 +173,9 @@ class Plan:
 
 
 def models_of(planned: Collection[PlannedTrial]) -> list[Trial]:
-    """The trials that some trials train by: those themselves, and those whose tickets they take.
+    """These trials, and the trials that they take tickets from.
 
-    A ticket's source is not measured for its taker's sake; where it is a trial that is, it is here as that.
+    If a source is also a trial of the plan, the list has that trial, with its own evaluation.
     """
     sources = (maker for each in planned for maker in each.makers.values())
     return list({trial.id: trial for trial in (*sources, *(each.trial for each in planned))}.values())

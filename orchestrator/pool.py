@@ -144,7 +144,7 @@ class Pool:
     def profile(self, trial: Trial) -> Profile:
         """The profile of a trial's model, measured by a worker such as will train it.
 
-        It is UNKNOWN, with a warning, if the worker is lost: why, the trials themselves will tell.
+        If the worker is lost, this warns and returns UNKNOWN; the trials will report the cause.
 
         Raises:
             ClusterError: if no worker can be had.

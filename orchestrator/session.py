@@ -27,7 +27,7 @@ from workers.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Which trials are tried again: those that failed and, if so asked, those that diverged; all, or `only` some."""
+    """Which trials to try again: failed ones, with `diverged` also diverged ones; `only` limits this to some ids."""
 
     diverged: bool = False
     only: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Session:
     limits: Limits
 
     def run(self, again: Again | None = None) -> int:
-        """Run what is missing, of trials that ended those that are to be tried `again`; the command's exit code."""
+        """Run the missing trials and those to be tried `again`. Returns the exit code of the command."""
         began = time.monotonic()
         chosen = self._chosen(again.only if again else ())
         plan, stands = planned(self.asked), self._standing()
@@ -100,9 +100,9 @@ class Session:
             retried = sweeps.clear_failures(chosen.values(), stages.values(), self.store, again.statuses)
         missing = take_inventory(plan, self.store).missing_epochs
         left = sum(missing[line] for line in {line for each in own for line in each.ends})
-        kinds = " and ".join(again.statuses)
+        kinds = " or ".join(again.statuses)
         found = summary(self.asked.sweep, stands)
-        say(f"found {found}; {retried} {kinds} trials are tried again, {left} epochs are left")
+        say(f"found {found}; trials to try again ({kinds}): {retried}; epochs left to train: {left}")
         return self._standing() if retried else stands
 
     def _end(self, stands: sweeps.Standing, ran: Ran, again: Again | None) -> int:
@@ -117,10 +117,10 @@ class Session:
         if failed.empty:
             return 0
         first = failed.iloc[0]
-        say(f"{len(failed)} trials failed, the first with: {first['error']}")
-        say(f"{hint('error', first['trial_id'], store=self.called)} shows where, and")
-        say(f"{hint('status', self.asked.file, store=self.called)} how each trial stands; once mended,")
-        say(f"{resume} tries them again.")
+        say(f"Failed trials: {len(failed)}. The first error: {first['error']}")
+        say(f"Where it happened: {hint('error', first['trial_id'], store=self.called)}")
+        say(f"How each trial stands: {hint('status', self.asked.file, store=self.called)}")
+        say(f"To try them again once this is mended: {resume}")
         return exit_codes.FAILED
 
 

@@ -146,7 +146,7 @@ def _fingerprints(trials: Sequence[Trial]) -> dict[str, dict[str, str | None]]:
 
 
 def _is_outdated(rows: pd.DataFrame, now: Mapping[str, Mapping[str, str | None]]) -> pd.Series:
-    """Whether each row is of data that has changed since, its own or its source's; one that does not say is not."""
+    """Whether the data of each row, or of its source, has changed since. A row without a fingerprint is unchanged."""
     held = rows[["data_fingerprint", "source_fingerprint"]].astype(object).where(rows.notna(), None)
     pairs = zip(held.to_dict("records"), rows["trial_id"], strict=True)
     outdated = [any(row[name] not in (None, value) for name, value in now[trial].items()) for row, trial in pairs]

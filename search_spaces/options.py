@@ -18,10 +18,10 @@ _APART = {"name", "rewind", "of", "source"}
 
 
 def options(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a trial, given as the JSON that it is of, by their columns: `model.width`, `recipe.lr`.
+    """The options in the JSON spec of a trial, by their columns: `model.width`, `recipe.lr`.
 
-    What is no number, text or truth is there as canonical JSON. Those of a control are its own and those of its finder;
-    of a ticket that moved, `source.` and the name of a column say what the trial is that it comes from.
+    Lists and mappings are there as canonical JSON. A control has its own options and those of its finder. Options that
+    begin with `source.` say of which trial a transfer takes its ticket.
     """
     return {
         name: canonical_json(value) if isinstance(value, dict | list) else value for name, value in raw_options(spec)

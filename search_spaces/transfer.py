@@ -20,7 +20,7 @@ from search_spaces.methods import AnyFinder, AnyMethod, Control, Finder, methods
 from search_spaces.models import AnyModel, ModelSpec
 from search_spaces.sparsity import snapped
 from search_spaces.spec import Spec
-from search_spaces.trial import NOT_IDENTITY, Seed, Trial
+from search_spaces.trial import NOT_IDENTITY, Epochs, Seed, Trial
 
 AnySeed = Annotated[
     Seed, BeforeValidator(lambda value: {"init": value, "order": value} if type(value) is int else value)
@@ -61,7 +61,7 @@ class Source(Spec):
     sparsity: Annotated[float, AfterValidator(snapped)] | None = Field(default=None, gt=0, lt=1)
     seed: AnySeed | None = None
     recipe: dict[str, Any] | None = None
-    epochs: int | None = Field(default=None, gt=0)
+    epochs: Epochs | None = None
     trial_id: Ids | None = None
     query: str | None = None
     ticket: str | None = None
@@ -170,10 +170,10 @@ def datasets_of(trial: Trial) -> list[DatasetSpec]:
 
 
 def apart(trial: Trial) -> str:
-    """What names the draws of a trial that takes a ticket, apart from those of all that the ticket comes from.
+    """A prefix that gives a trial that takes a ticket random draws of its own; empty for other trials.
 
-    Models of one seed start the roles that they share alike. Of giver and taker that must not be so: the taker's own
-    weights are what the giver's are compared with. Empty for a trial that takes no ticket.
+    Models of one seed start alike in the roles that they share. A taker must start otherwise than its giver, because
+    its own weights are what the giver's are compared with.
     """
     if not isinstance(trial.finder, Transfer):
         return ""

@@ -29,6 +29,10 @@ class Seed(Spec):
     order: int = Field(ge=0, lt=2**63)
 
 
+Epochs = Annotated[int, Field(gt=0, lt=1_000_000)]
+"""How long is trained."""
+
+
 class Decay(Spec):
     """The learning rate falls along half a cosine to `to` times what it was, at epoch `epochs`, and stays there.
 
@@ -43,7 +47,7 @@ class Recipe(Spec):
     """Exactly what a training step reads, beside the model and the data.
 
     `lr_discriminator` is the discriminator's learning rate where it differs from `lr`; `decay` lowers both. `bf16`
-    trains the networks under autocast; losses and weights stay in fp32, and networks are measured in it. An incomplete
+    trains the networks under autocast; losses and weights stay in fp32. Evaluation runs in fp32, too. An incomplete
     last batch of an epoch is left out.
     """
 
@@ -144,7 +148,7 @@ class Settings(Spec):
     """What a sweep sets for all of its trials and overrides for some of them."""
 
     recipe: Recipe = Recipe()
-    epochs: int = Field(gt=0, lt=1_000_000)
+    epochs: Epochs
     rewind: int = Field(default=0, ge=0)
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
@@ -172,7 +176,7 @@ class Trial(WithPlugins, Spec):
     sparsity: Annotated[float, AfterValidator(snapped)]
     seed: Seed
     recipe: Recipe
-    epochs: int = Field(gt=0)
+    epochs: Epochs
     code: Code | None = None
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
@@ -243,9 +247,19 @@ def stored_trial(trial_id: str, spec_json: str) -> Trial:
     try:
         return Trial.model_validate_json(spec_json)
     except ValidationError as error:
-        plugins = json.loads(spec_json).get("plugins")
+        plugins = _plugins_of(spec_json)
         made_with = f"; it was made with the plugins {', '.join(plugins)}" if plugins else ""
         raise StoredError(f"trial {trial_id} is not understood here: {sentence(error)}{made_with}") from error
+
+
+def _plugins_of(spec_json: str) -> list[str]:
+    """The plugins that a stored spec names, if it can be read that far."""
+    try:
+        spec = json.loads(spec_json)
+    except (TypeError, ValueError):
+        return []
+    plugins = spec.get("plugins") if isinstance(spec, dict) else None
+    return [str(name) for name in plugins] if isinstance(plugins, list) else []
 
 
 NOT_IDENTITY = {"evaluation", "resources", "checkpoint_every", "plugins"}

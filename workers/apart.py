@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -90,7 +91,16 @@ def _with_warnings(function: Callable[..., T], *arguments: object) -> tuple[T | 
     try:
         return function(*arguments), said
     except Exception as error:  # noqa: BLE001 - it is raised where the call was made
-        return _Raised(error), said
+        return _Raised(_that_travels(error)), said
+
+
+def _that_travels(error: Exception) -> Exception:
+    """An error, or if it cannot be pickled one that says the same."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - a class of a user's may raise anything
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 class _Listening(logging.Handler):

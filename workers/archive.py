@@ -13,7 +13,7 @@ from torch import Tensor
 
 from search_spaces.canonical import canonical_json
 from workers import names, snapshot
-from workers.facts import Evaluation, Pruning, Selection
+from workers.facts import Emerged, Evaluation, Pruning, Selection
 from workers.ledger import Ledger, SegmentRecord
 from workers.objects import Objects
 from workers.points import CHECKPOINT, FULL, WEIGHTS, Held
@@ -99,6 +99,11 @@ class Archive:
         the `epoch`.
         """
         return self.objects.read_fact(names.pruning(key), Pruning)
+
+    def emergence(self, key: MaskKey) -> int | None:
+        """The epoch at which a mask emerged, if it has."""
+        fact = self.objects.read_fact(names.pruning(key), Emerged)
+        return None if fact is None else fact["epoch"]
 
     def commit_pruning(self, key: MaskKey, mask: Mask, fact: dict[str, Any]) -> None:
         """Store a mask that was found. What is known of it comes first, so that it is there where the mask is."""

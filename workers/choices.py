@@ -96,9 +96,9 @@ class Choices:
         remembered = self._objects.read_fact(names.choice(key), str)
         if remembered == "none":
             return None, "none, as before in this store; name evaluation.distances.features to have any"
-        for known in SPACES:
-            if known == remembered and _too_few(known, trial.evaluation) is None:
-                return known, f"{known}, as before in this store"
+        known = next((space for space in SPACES if space == remembered), None)
+        if known and _too_few(known, trial.evaluation) is None:
+            return known, f"{known}, as before in this store"
         found, why = _best_that_is_there(trial, self._card(trial.dataset))
         self._chosen.setdefault(key, found or "none")
         return found, why

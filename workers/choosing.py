@@ -12,7 +12,7 @@ from search_spaces.spec import maker
 from workers.choosing_channels import choose_channels
 from workers.chosen import Chosen
 from workers.models import Family
-from workers.pruning import Mask, drawn_of, keep_top
+from workers.pruning import Mask, drawn_of, keep_top, tie_breaker
 from workers.scoping import CriterionError, in_scope
 from workers.scoring import Subject, scorers
 from workers.training import normalised
@@ -59,7 +59,7 @@ def choose(
         scores = score(Subject(family, parameters, by, normalised(images), seed))
         scores = {name: -score if by.keep == "worst" else score for name, score in scores.items()}
         reached = density if step == steps else density ** (step / steps)
-        before, within = within, keep_top(scores, reached, within, ranking, ties)
+        before, within = within, keep_top(scores, reached, within, ranking, tie_breaker(ties))
         drawn |= drawn_of(scores, within, before, ranking)
         for name, weight in parameters.items():
             weight.detach().mul_(within[name].to(weight.device))

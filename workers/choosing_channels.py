@@ -38,7 +38,7 @@ def choose_channels(family: Family, by: Criterion, density: float, ties: int) ->
         raise CriterionError(
             f"minimum: with {by.channels.minimum} channels of every layer kept there is none to remove"
         )
-    kept = _best(floored, density, ranking, ties)
+    kept = _best(floored, density, ranking, noise)
     drawn = drawn_of(floored, kept, ranking=ranking)
     if by.channels.round_to:
         kept = _rounded(floored, kept, by.channels.round_to, noise)
@@ -51,13 +51,13 @@ def _floored(score: Tensor, minimum: int, noise: torch.Generator) -> Tensor:
     return score.index_fill(0, best_of(score, minimum, noise), torch.inf)
 
 
-def _best(floored: Mapping[str, Tensor], density: float, ranking: Ranking, ties: int) -> Mask:
+def _best(floored: Mapping[str, Tensor], density: float, ranking: Ranking, noise: torch.Generator) -> Mask:
     """A share of `density` of all that are ranked together, but no fewer than layers keep at least."""
     kept: dict[str, Tensor] = {}
     for names in ranked_together(floored, ranking):
         together = {name: floored[name] for name in names}
         least = float(torch.cat(list(together.values())).isinf().double().mean())
-        kept |= keep_top(together, max(density, least), seed=ties)
+        kept |= keep_top(together, max(density, least), noise=noise)
     return Mask({name: kept[name] for name in floored})
 
 

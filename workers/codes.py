@@ -1,4 +1,4 @@
-"""Codes: by which code of plugins a trial is known, settled before anything is planned.
+"""Codes: which plugin code belongs to a trial. This is settled before anything is planned.
 
 A store remembers every code that it was run with, and which changes make no difference.
 """
@@ -26,8 +26,8 @@ class CodeError(TombolaError):
 class Codes:
     """Settles by which code of plugins trials are known: by what is here.
 
-    With `keep`, code that has changed counts as what was used last of what the store knew before it, so that what that
-    made is not made again.
+    With `keep`, changed code counts as the code that this store used last before it. So the results of that code stay
+    valid.
     """
 
     def __init__(self, store: Store, *, keep: bool = False) -> None:
@@ -35,35 +35,37 @@ class Codes:
         self._keep = keep
         self._settled: dict[str, str] = {}
         self._former: dict[str, str] = {}
-        self._orphans: list[str] = []
+        self._trials: list[Trial] = []
 
     def settle(self, trials: Iterable[Trial]) -> tuple[Trial, ...]:
         """The same trials, and those that they take tickets from, knowing the code that makes them."""
         settled = tuple(self._with_code(trial) for trial in trials)
-        if self._former:
-            self._find_orphans(settled)
+        self._trials += settled
         return settled
 
     @property
     def told(self) -> list[str]:
         """A sentence on what has changed since the store was filled, if trials that ended are orphaned by it."""
-        if not self._orphans:
+        orphans = self._orphans() if self._former else []
+        if not orphans:
             return []
-        some = ", ".join(self._orphans[:5]) + (", ..." if len(self._orphans) > 5 else "")
+        some = ", ".join(orphans[:5]) + (", ..." if len(orphans) > 5 else "")
         return [
             f"plugins have changed ({', '.join(sorted(code_of(module) for module in self._former))}): "
-            f"trials that ended were made by other code and count as missing, {len(self._orphans)} in all ({some}); "
+            f"trials that ended were made by other code and count as missing, {len(orphans)} in all ({some}); "
             f"with --keep-code the change makes no difference"
         ]
 
     def check(self, trial: Trial) -> None:
-        """Raise CodeError if the plugins that are here are not the code that a trial is known by."""
+        """Raise CodeError if plugins here are not the code that a trial, or the source of its ticket, is known by."""
         here = self._code(trial)
         if here != trial.code:
             raise CodeError(
-                f"it is made by other plugin code than is here: by {_told(trial.code)}, and here is {_told(here)}; "
-                f"have the same everywhere, or say with --keep-code that the change makes no difference"
+                f"trial {trial.id} belongs to plugin code {_told(trial.code)}, but here is {_told(here)}; install the "
+                f"same code everywhere, or pass --keep-code if the change makes no difference"
             )
+        for source in _sources(trial.method):
+            self.check(source)
 
     def record(self) -> None:
         """See to it that the store remembers the code that is here, and what it counts as."""
@@ -86,19 +88,22 @@ class Codes:
 
     def _counts_as(self, module: str) -> str:
         if module not in self._settled:
-            here, known = code_of(module), self._known(module)
-            own = known.get(here)
-            before = [f for f in known.values() if f["code"] != here and (own is None or f["since"] < own["since"])]
-            former = max(before, key=lambda fact: fact["used"])["counts_as"] if before else None
-            if own and (not self._keep or own["counts_as"] != here or former is None):
-                self._settled[module] = own["counts_as"]
-            elif self._keep and former:
-                self._settled[module] = former
-            else:
-                self._settled[module] = here
-                if former:
-                    self._former[module] = former
+            self._settled[module] = self._settle(module)
         return self._settled[module]
+
+    def _settle(self, module: str) -> str:
+        """The code that the code of a module counts as, which is itself unless it is kept as another."""
+        here, known = code_of(module), self._known(module)
+        own = known.get(here)
+        before = [f for f in known.values() if f["code"] != here and (own is None or f["since"] < own["since"])]
+        former = max(before, key=lambda fact: fact["used"])["counts_as"] if before else None
+        if own and not (self._keep and former and own["counts_as"] == here):
+            return own["counts_as"]
+        if former and self._keep:
+            return former
+        if former:
+            self._former[module] = former
+        return here
 
     def _known(self, module: str) -> dict[str, PluginCode]:
         """What the store remembers of a module, by its codes."""
@@ -106,11 +111,11 @@ class Codes:
         facts = [self._objects.read_fact(name, PluginCode) for name in listed]
         return {fact["code"]: fact for fact in facts if fact}
 
-    def _find_orphans(self, trials: Iterable[Trial]) -> None:
-        """Note which trials ended in the store when modules that have changed since were what they were."""
+    def _orphans(self) -> list[str]:
+        """The trials that ended in the store when modules that have changed since were what they were."""
         ended = {names.trial_of(name) for name in self._objects.store.list(names.TRIALS)}
-        then = {self._as_then(trial).id for trial in trials} - {trial.id for trial in trials}
-        self._orphans += sorted(then & ended)
+        then = {self._as_then(trial).id for trial in self._trials} - {trial.id for trial in self._trials}
+        return sorted(then & ended)
 
     def _as_then(self, trial: Trial) -> Trial:
         """A trial as it was known when modules that have changed had their former code."""
@@ -129,6 +134,12 @@ def _with_source(method: Method, change: Callable[[Trial], Trial]) -> Method:
         return method
     source = method.source.model_copy(update={"trial": change(method.source.trial)})
     return method.model_copy(update={"source": source})
+
+
+def _sources(method: Method) -> list[Trial]:
+    """The trial that a method takes a ticket from, if it takes one of a trial."""
+    finder = method.of if isinstance(method, Control) else method
+    return [finder.source.trial] if isinstance(finder, Transfer) and finder.source.trial else []
 
 
 def _told(code: Code | None) -> str:

@@ -97,9 +97,14 @@ def _architecture(family: Family, tensors: Mapping[str, Tensor], image: Image) -
 
 
 def _optimizer(trial: Trial) -> str:
-    """The optimizer that training a trial's ticket begins with: `fresh`, or `rewound` to an earlier epoch's moments."""
-    lab = Recorder(trial, data.card(trial.dataset), data.card_or_nominal)
-    return "fresh" if run_program(lab, trial).moments is None else "rewound"
+    """The optimizer that training a trial's ticket begins with.
+
+    It is `fresh`, `rewound` to the moments of an earlier epoch, or `kept` where training just goes on.
+    """
+    outcome = run_program(Recorder(trial, data.card(trial.dataset), data.card_or_nominal), trial)
+    if outcome.moments is None:
+        return "fresh"
+    return "kept" if outcome.moments == outcome.ticket.found else "rewound"
 
 
 def _weights(store: Store, trial: Trial, state: State) -> dict[str, Tensor]:

@@ -64,7 +64,7 @@ def step_flops(family: Family, image: tuple[int, int, int], batch: int) -> dict[
     needed: the family may be on the meta device, and is left as it was.
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    double = _without_weights(family, fake)
+    double = _with_fake_tensors(family, fake)
     with fake, FlopCounter() as counter:
         meters = {name: _Meter(counter) for name in double.kernels()}
         for name, layers in double.layers().items():
@@ -88,7 +88,7 @@ def sparse_flops(per_kernel: Mapping[str, float], densities: Mapping[str, float]
     return sum(flops * densities.get(name, 1.0) for name, flops in per_kernel.items())
 
 
-def _without_weights(family: Family, fake: FakeTensorMode) -> Family:
+def _with_fake_tensors(family: Family, fake: FakeTensorMode) -> Family:
     """A copy of the family whose weights and buffers have the looks of tensors on the CPU, but no contents.
 
     The meta device alone would not do: neither autocast nor generators know it.

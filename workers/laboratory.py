@@ -47,6 +47,7 @@ VERSIONS = {
     "initial": 1,
     "train": 1,
     "prune": 3,
+    "channels": 2,
     "emerge": 1,
     "shuffle_layer": 1,
     "shuffle_filter": 1,
@@ -238,7 +239,8 @@ class Laboratory(ABC):
         looks_at = {"data": self.card.fingerprint, "order": self.trial.seed.order} if by.images else {}
         finder = self.trial.finder
         scorer = self._code.scorer if finder and finder.criterion.score == by.score else None
-        return by.model_dump() | looks_at | {"scorer": scorer}
+        channels = {"choosing_channels": VERSIONS["channels"]} if by.channels else {}
+        return by.model_dump() | looks_at | {"scorer": scorer} | channels
 
     @property
     def _selecting(self) -> Evaluation:

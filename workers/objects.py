@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
+from safetensors import SafetensorError
 
 from search_spaces.canonical import canonical_json
 from workers.store import Store
@@ -44,6 +45,10 @@ def _header_of_any_name(payload: bytes) -> bytes:
     return b"tombola1 " + hashlib.sha256(payload).hexdigest().encode()
 
 
+_OTHER_FORM = (ValueError, TypeError, LookupError, EOFError, RecursionError, OverflowError, SafetensorError)
+"""What parsers raise for bytes that they cannot read."""
+
+
 class Objects:
     """Reads and commits sealed objects by name."""
 
@@ -55,15 +60,17 @@ class Objects:
         return self.parsed(name, bytes)
 
     def parsed(self, name: str, parse: Callable[[bytes], T]) -> T | None:
-        """What `parse` makes of the payload under `name`, in memory; what it can make nothing of is damaged, too."""
+        """Read the payload under `name` and return what `parse` makes of it, in memory.
+
+        If it is of another form than `parse` reads, it counts as damaged. Other errors, such as too little memory, are
+        of this machine, and are raised.
+        """
         data = self.store.get(name)
         if data is None:
             return None
         try:
             return parse(unseal(name, data))
-        except (MemoryError, OSError):  # of this machine, not of the payload
-            raise
-        except Exception as error:  # noqa: BLE001 - parsers of foreign bytes raise anything
+        except _OTHER_FORM as error:
             why = f"{type(error).__name__}: {error}".splitlines()[0]
             _log.warning(
                 "%s is damaged in store %s (%s): it is removed and will be made again", name, self.store.uri, why

@@ -21,39 +21,54 @@ _INSTALLED = [Path(place).resolve() for place in (*getsitepackages(), getusersit
 
 
 def plugin_modules(trial: Trial) -> dict[str, tuple[str, ...]]:
-    """For each of `model`, `scorer` and `search` that plugins bring to a trial: the modules that it is defined in."""
+    """For each of `model`, `scorer` and `search` that plugins bring to a trial: the modules that it is defined in.
+
+    Of what a plugin has put into a table without code of its own, as tombola's own class under another name, these are
+    all plugins of the trial.
+    """
     finder, method, model = trial.finder, trial.method, trial.model
     backbone = model.backbone if isinstance(model, Composed) else None
-    found = {
-        "model": (
-            type(model),
-            _made("workers.models", "builders", model.name),
-            _made("workers.models", "backbones", backbone),
-        ),
-        "scorer": (_made("workers.scoring", "scorers", finder.criterion.score if finder else None),),
-        "search": (
-            type(method),
-            type(finder),
-            _made("workers.searches", "controls", method.name),
-            _made("workers.searches", "searches", finder.name if finder else None),
-        ),
+    entries = {
+        "model": [("workers.models", "builders", model.name), ("workers.models", "backbones", backbone)],
+        "scorer": [("workers.scoring", "scorers", finder.criterion.score if finder else None)],
+        "search": [
+            ("workers.searches", "controls", method.name),
+            ("workers.searches", "searches", finder.name if finder else None),
+        ],
     }
-    modules = {part: sorted({_module(made) for made in own if made is not None}) for part, own in found.items()}
-    brought = {part: tuple(name for name in own if not _is_ours(name)) for part, own in modules.items()}
-    return {part: own for part, own in brought.items() if own}
+    specs = {"model": (type(model),), "scorer": (), "search": (type(method), type(finder))}
+    found = {
+        part: {module for spec in specs[part] if not _is_ours(module := _module(spec))}.union(
+            *(_brought(*entry, trial.plugins) for entry in own)
+        )
+        for part, own in entries.items()
+    }
+    return {part: tuple(sorted(modules)) for part, modules in found.items() if modules}
 
 
-def _made(module: str, table: str, name: str | None) -> Any:
-    """What makes what a trial calls `name`: from a table that a plugin has imported if it added something to it.
+def _brought(module: str, table: str, name: str | None, plugins: tuple[str, ...]) -> set[str]:
+    """The modules of plugins that define what a trial calls `name`, from a table of a module of tombola.
 
-    So nothing is imported here, and planning built-in parts needs no torch.
+    That module is imported if a plugin has added something to the table. So nothing is imported here, and planning
+    built-in parts needs no torch.
     """
-    return getattr(sys.modules.get(module), table, {}).get(name)
+    holder = sys.modules.get(module)
+    made = getattr(holder, table, {}).get(name)
+    if made is None or made is holder.BUILT_IN[table].get(name):  # type: ignore[union-attr]
+        return set()
+    return {module for part in _parts(made) if not _is_ours(module := _module(part))} or set(plugins)
+
+
+def _parts(made: Any) -> Iterator[Any]:
+    """What an entry of a table is made of, which are several if it is a partial."""
+    if isinstance(made, partial):
+        for part in (made.func, *made.args, *made.keywords.values()):
+            yield from _parts(part)
+    else:
+        yield made
 
 
 def _module(made: Any) -> str:
-    while isinstance(made, partial):
-        made = made.func
     name: str = getattr(made, "__module__", None) or type(made).__module__
     return name
 
@@ -92,7 +107,10 @@ def _sources(package: str) -> dict[str, str]:
 
 
 def _files(name: str, own: bool) -> Iterator[tuple[str, Path]]:
-    """The Python files of a module or package, with what they are called wherever it lies; none if it is installed."""
+    """The Python files of a module or package, labelled the same wherever it lies.
+
+    An installed one has none, unless it is the plugin itself.
+    """
     try:
         spec = None if name in _OURS or name in sys.stdlib_module_names else find_spec(name)
     except (ImportError, ValueError):  # it is optional and not there, or no module of a file

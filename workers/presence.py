@@ -22,7 +22,7 @@ BEAT = 10.0
 """Seconds between signs of life."""
 
 SILENT_BEATS = 3
-"""Signs of life that are missing when who gave them is taken for dead."""
+"""After so many missing signs of life a process counts as dead."""
 
 
 class Sign:
@@ -71,19 +71,20 @@ class Sign:
 
     def _renew(self) -> None:
         with self._failures_noted():
-            held = self._store.get(self._name)
-            # Who took over while this process was silent may have left since, and its sign with it.
-            silent = 0 < self._renewed < time.time() - SILENT_BEATS * self._beat
-            if not self._is_own(held) and (silent or _alive(held, self._beat)):
-                self._lost = True
-            else:
-                self._give(held)
+            for _ in range(_TRIES):  # another process may replace the sign at this moment
+                held = self._store.get(self._name)
+                # Another process may have taken over while this one was silent, and may have left already.
+                silent = 0 < self._renewed < time.time() - SILENT_BEATS * self._beat
+                if not self._is_own(held) and (silent or _alive(held, self._beat)):
+                    self._lost = True
+                if self._lost or self._give(held):
+                    return
 
     @contextmanager
     def _failures_noted(self) -> Iterator[None]:
         try:
             yield
-        except StoreError as error:  # a disk may be full for a while; whoever needs the store says so, and ends of it
+        except StoreError as error:  # a full disk, say; a process that needs the store says so and stops
             _log.debug("no sign of life under %s: %s", self._name, error)
 
     def _give(self, held: bytes | None) -> bool:
@@ -142,6 +143,8 @@ def _read(held: bytes | None) -> dict[str, Any] | None:
     whole = isinstance(host, str) and type(pid) is int and isinstance(when, int | float) and 0 < when < 1e12
     return sign if whole else None
 
+
+_TRIES = 3
 
 _DAY = 86400.0
 """Seconds that the clocks of two machines may be apart; a sign of the far future is no sign."""

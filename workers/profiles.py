@@ -20,7 +20,7 @@ from workers.store import Store
 class Profile:
     """Sizes in bytes of a state kept in full and of its weights alone, prunable weights, and seconds that work takes.
 
-    `epoch_flops` are the FLOPs of an epoch of the dense model, and no mask can be for its kernels in `not_prunable`.
+    `epoch_flops` are the FLOPs of one dense epoch. `not_prunable` names the parameters that no mask can prune.
 
     `epoch_seconds` are those of an epoch, `trial_seconds` what a trial takes besides its stages, such as writing rows,
     and `stage_seconds` what a stage takes besides epochs and measuring, such as reading and writing states.
@@ -88,7 +88,7 @@ def profile_key(trial: Trial, card_of: Callable[[DatasetSpec], DatasetCard] = da
     facts = trial.model_dump(include={"model", "dataset", "recipe", "resources", "code"})
     measured = trial.evaluation.model_dump(include={"distances", "downstream"})
     there = {"data": card_of(trial.dataset).fingerprint, "host": platform.node()}
-    return digest({**facts, **there, "measured": measured, "version": 3})
+    return digest({**facts, **there, "measured": measured, "version": 4})
 
 
 def known_profile(trial: Trial, store: Store) -> Profile | None:

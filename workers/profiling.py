@@ -124,9 +124,9 @@ def _median_epoch(
 
 
 def _seconds_around(trial: Trial) -> dict[str, float]:
-    """What a trial and a stage take besides epochs and measuring, by a trial on hardly any images, run twice.
+    """Seconds that a trial and a stage take besides training and measuring.
 
-    Nothing, if such a trial cannot be run: why, the trials themselves will tell.
+    A tiny trial is run twice, and the second run is timed. Empty if it fails; the real trials will show the reason.
     """
     image = data.card(trial.dataset).image
     few = Split(

@@ -75,6 +75,8 @@ def _synflow(subject: Subject) -> dict[str, Tensor]:
 
 
 scorers: dict[str, Scorer] = {"magnitude": _magnitude, "snip": _snip, "grasp": _grasp, "synflow": _synflow}
+BUILT_IN = {"scorers": dict(scorers)}
+"""What tombola itself has in the table that plugins add to."""
 
 
 def _by_loss(

@@ -180,7 +180,10 @@ class LocalStore:
                     break
                 except BlockingIOError:
                     if time.monotonic() > deadline:
-                        raise
+                        raise StoreError(
+                            f"--store {self.root}: another process has held {path} for {_PATIENCE:.0f} s; if it is "
+                            f"stopped, end it"
+                        ) from None
                     time.sleep(0.01)
             yield
 

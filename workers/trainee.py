@@ -19,7 +19,7 @@ from workers.training import Epoch, optimizers_of, train
 class Trainee:
     """The network of a line, taken up at a snapshot.
 
-    Where its mask leaves out whole channels, it is trained without them. `family` is on the meta device.
+    Where its mask leaves out whole channels, it is trained without them. Parameters of `family` are on the meta device.
     """
 
     def __init__(

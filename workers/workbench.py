@@ -181,9 +181,8 @@ class Workbench(Laboratory):
                 return self.archive.objects.read(stage.object) is not None
 
     def _keeps_where_it_emerged(self, stage: Emerge) -> bool:
-        fact = self.archive.pruning(stage.key)
-        kept = self.archive.held(stage.line.key).full
-        return fact is not None and fact["epoch"] in kept and fact["epoch"] <= stage.last
+        epoch, kept = self.archive.emergence(stage.key), self.archive.held(stage.line.key).full
+        return epoch is not None and epoch in kept and epoch <= stage.last
 
     def _make(self, stage: Stage) -> None:
         match stage:
@@ -249,8 +248,8 @@ class Workbench(Laboratory):
 
     def emergence(self, stage: Emerge) -> int:
         """The epoch at which a mask emerged, or up to which it was searched for in vain."""
-        fact = self.archive.pruning(stage.key)
-        return stage.last if fact is None else min(int(fact["epoch"]), stage.last)
+        epoch = self.archive.emergence(stage.key)
+        return stage.last if epoch is None else min(epoch, stage.last)
 
     def distances(self, stage: Emerge) -> list[tuple[int, int, float]]:
         """(epoch, earlier epoch, share on which their masks differ) for all epochs that a mask was searched for."""
@@ -264,7 +263,7 @@ class Workbench(Laboratory):
         return family
 
     def built(self, slim: Slim | None) -> Family:
-        """The trial's model on the meta device, narrowed to `slim`."""
+        """The trial's model, narrowed to `slim`, with its parameters on the meta device."""
         return build(self.spec(slim), self.card.image, self.trial.recipe.precision)
 
     def spec(self, slim: Slim | None) -> ModelSpec:

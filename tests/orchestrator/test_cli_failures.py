@@ -35,7 +35,7 @@ def test_a_failed_trial_is_told_mended_and_resumed(tombola: Tombola, tmp_path: P
     assert tombola("run", sweep).code == 1, "run leaves failed trials alone"
     resumed = tombola("resume", sweep)
     assert resumed.code == 0
-    assert "1 failed trials are tried again, 7 epochs are left" in resumed.out
+    assert "trials to try again (failed): 1; epochs left to train: 7" in resumed.out
     assert "2 done, 0 running, 0 failed" in resumed.out
 
 
@@ -61,9 +61,9 @@ def test_divergence_is_forgotten_where_that_is_asked_for(tombola: Tombola, tmp_p
     sweep = write(tmp_path / "sweep.yaml", models=[{"name": "faulty", "broken": str(cause)}], sparsities=[0.2])
     assert "1 diverged" in tombola("run", sweep).out
     cause.unlink()
-    assert "0 failed trials are tried again" in tombola("resume", sweep).out
+    assert "trials to try again (failed): 0;" in tombola("resume", sweep).out
     resumed = tombola("resume", sweep, "--diverged").out
-    assert "1 failed and diverged trials are tried again" in resumed
+    assert "trials to try again (failed or diverged): 1;" in resumed
     assert "1 done, 0 running, 0 failed, 0 diverged" in resumed
 
 

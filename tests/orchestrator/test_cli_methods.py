@@ -34,7 +34,7 @@ def test_no_ticket_is_a_result_that_is_told_and_not_tried_again(tombola: Tombola
     assert ran.code == 0, ran.err
     assert "0 diverged, 2 without a ticket, 0 missing" in ran.out
     assert "no mask came to rest in 2 epochs" in tombola("status", sweep).out
-    assert "0 failed trials are tried again" in tombola("resume", sweep).out
+    assert "trials to try again (failed): 0;" in tombola("resume", sweep).out
     assert (results.trials("tombola-store")["status"] == "no_ticket").sum() == 2
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from search_spaces.sweep import Sweep
-from search_spaces.trial import Trial
+from search_spaces.trial import StoredError, Trial, stored_trial
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -170,3 +170,10 @@ def test_a_trial_that_comes_to_another_process_brings_its_plugins() -> None:
     code = "import pickle, sys; pickle.load(sys.stdin.buffer); assert 'tests.command' in sys.modules"
     pickled = pickle.dumps(trial(plugins=["tests.command"]))
     subprocess.run([sys.executable, "-c", code], input=pickled, check=True, cwd=REPOSITORY, timeout=120)
+
+
+@pytest.mark.parametrize("spec", [None, "", "[1]", "{}", '{"plugins": 3}', '{"plugins": ["gone"]}'])
+def test_a_stored_trial_of_another_form_is_told_of_in_one_sentence(spec: Any) -> None:
+    with pytest.raises(StoredError, match="trial abc is not understood here: ") as caught:
+        stored_trial("abc", spec)
+    assert ("plugins gone" in str(caught.value)) == (spec is not None and "gone" in spec)

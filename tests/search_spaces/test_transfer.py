@@ -92,6 +92,7 @@ def test_the_mask_alone_is_the_same_as_a_transfer_onto_the_targets_weights() -> 
         (transfer(trial_id=[]), "at least 1 item"),
         (transfer(modle=VAE), "unknown key 'modle'"),
         (transfer(model="gan"), "unknown model 'gan'"),
+        (transfer(model=VAE, epochs=9_000_000_000_000), "source.epochs"),
         (
             transfer(model={**VAE, "width": 4}),
             "vae is of width 4 and dcgan of width 2; tickets move between models of one width",

@@ -13,10 +13,11 @@ from search_spaces.methods import EarlyBird
 from search_spaces.models import DCGAN
 from tests.workers.test_choosing import NONE, RANKINGS, made
 from workers.choosing import choose
+from workers.choosing_channels import _best
 from workers.chosen import Chosen
 from workers.models import Family, draw_weights
 from workers.models.families import Autoencoder
-from workers.pruning import Mask
+from workers.pruning import Mask, tie_breaker
 from workers.pruning.channels import channel_groups
 from workers.randomness import generator
 from workers.scoping import CriterionError
@@ -122,6 +123,12 @@ def test_channels_of_one_scale_are_drawn(options: dict[str, int]) -> None:
     first, again, other = (channels(made(WIDE), 0.5, ties=ties, **options) for ties in (1, 1, 2))
     assert first.kept == again.kept != other.kept
     assert 0.5 < first.tied_share <= 1.0
+
+
+def test_layers_that_are_ranked_apart_draw_their_ties_apart() -> None:
+    scores = {name: torch.zeros(1000) for name in ("a.w", "b.w")}
+    kept = _best(scores, 0.5, "layerwise", tie_breaker(0))
+    assert 0.4 < (kept["a.w"] == kept["b.w"]).double().mean() < 0.6
 
 
 def test_a_tie_within_a_layer_that_keeps_its_minimum_decides_nothing() -> None:

@@ -10,7 +10,7 @@ from search_spaces.trial import Code, Trial
 from tests import toys
 from tests.toys import toy_trial, toy_trials
 from workers import data, names
-from workers.codes import Codes
+from workers.codes import CodeError, Codes
 from workers.failures import Failures
 from workers.laboratory import Recorder
 from workers.objects import Objects
@@ -96,6 +96,16 @@ def test_the_code_of_a_source_is_its_own(store: Store, tmp_path: Path, edited: E
     assert settled(store, trials[0]) == trials[0], "what a stored trial was made by stays"
 
 
+def test_a_ticket_is_not_taken_from_a_model_of_other_code(store: Store, tmp_path: Path, edited: Edit) -> None:
+    source = {"model": {"name": "faulty", "width": 8, "broken": str(tmp_path / "broken")}}
+    known = settled(store, toy_trial(methods=[{"name": "transfer", "source": source}], sparsities=[0.2]))
+    assert known.code is None
+    Codes(store).check(known)
+    edited(2)
+    with pytest.raises(CodeError, match="belongs to plugin code model"):
+        Codes(store).check(known)
+
+
 def test_what_a_change_orphans_is_told_and_can_be_kept(store: Store, tmp_path: Path, edited: Edit) -> None:
     trials = [faulty(tmp_path), toy_trial(sparsities=[0.2])]
     done = [settled(store, trial) for trial in trials]
@@ -145,9 +155,7 @@ def test_nothing_is_made_by_other_code_than_the_trial_says(store: Store, tmp_pat
     edited(2)
     assert run_trial(trial, store) == "failed"
     (row,) = results.trials(store.uri).to_dict("records")
-    assert row["error"].startswith(
-        "CodeError: it is made by other plugin code than is here: by model tests.toys version 1"
-    )
+    assert "belongs to plugin code model tests.toys version 1, but here is" in row["error"]
     recorder = Recorder(trial, data.card(trial.dataset))
     run_program(recorder, trial)
     assert Failures(Objects(store)).any_of(recorder.stages.values()) is None, "elsewhere the code may be the right one"

@@ -37,7 +37,9 @@ def test_a_damaged_object_is_reported_removed_and_made_again(
     assert objects.read("x") == b"payload"
 
 
-@pytest.mark.parametrize("error", [MemoryError("none left"), OSError(12, "cannot allocate memory")])
+@pytest.mark.parametrize(
+    "error", [MemoryError("none left"), OSError(12, "cannot allocate memory"), RuntimeError("no room")]
+)
 def test_what_a_machine_has_no_room_for_is_not_damaged(store: Store, error: Exception) -> None:
     def parse(payload: bytes) -> None:
         raise error

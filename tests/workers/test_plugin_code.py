@@ -3,11 +3,14 @@
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.toys import toy_trial, toy_trials
+from workers.models import backbones
 from workers.plugin_code import code_of, plugin_modules
 from workers.scoring import scorers
 from workers.searches import searches
@@ -95,6 +98,20 @@ def test_a_file_of_a_package_that_is_no_python_is_part_of_its_code_all_the_same(
 
 def test_a_trial_of_built_in_parts_has_no_code_of_a_plugin() -> None:
     assert plugin_modules(toy_trial()) == {}
+
+
+@pytest.mark.parametrize("entry", [backbones["conv"], partial(backbones["conv"])])
+def test_what_a_plugin_puts_together_of_parts_that_are_not_its_own_is_of_all_plugins(
+    entry: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(backbones, "alias", entry)
+    (trial,) = toy_trials(models=[{"name": "vae", "width": 4, "backbone": "alias"}], sparsities=[0.2])
+    assert plugin_modules(trial) == {"model": ("tests.toys",)}
+
+
+def test_a_partial_is_of_the_plugin_whose_function_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(scorers, "magnitude", partial(scorers["magnitude"], toy_trial))
+    assert plugin_modules(toy_trial()) == {"scorer": ("tests.toys",)}
 
 
 def test_the_parts_of_a_trial_that_plugins_bring_are_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,22 @@ def test_who_was_silent_sees_that_another_has_come_and_gone(store: Store, monkey
     assert sign.lost()
 
 
+def test_who_loses_a_sign_while_renewing_it_sees_so_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    sign, other = Sign(store, NAME, beat=0.01), Sign(store, NAME, beat=0.01)
+    assert sign.take()
+    time.sleep(0.1)
+    replace, taken = store.replace, []
+
+    def overtaken(name: str, data: bytes, if_unchanged: bytes | None) -> bool:
+        if not taken:
+            taken.append(replace(name, other._sign(time.time()), if_unchanged))
+        return replace(name, data, if_unchanged)
+
+    monkeypatch.setattr(store, "replace", overtaken)
+    assert sign.lost()
+    assert taken == [True]
+
+
 def test_who_was_silent_goes_on_if_nobody_took_over(store: Store) -> None:
     sign = Sign(store, NAME, beat=0.01)
     assert sign.take()

@@ -1,4 +1,4 @@
-"""What a source gives, held against what it should give: nothing is trained on that is taken for what it is not."""
+"""Checks what a data source returns, so that training never uses images of a wrong form."""
 
 from __future__ import annotations
 

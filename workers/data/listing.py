@@ -33,10 +33,10 @@ def listing(root: Path) -> Files:
 
 
 def _paths(root: Path) -> Iterator[Path]:
-    """All that is no folder. A folder that links lead to twice, or in a circle, is gone through once."""
+    """Every file below `root`. A folder that several links reach is visited once."""
     waiting, seen = deque([root]), set()
     while waiting:
-        # Links wait until all that lies here was seen, so that what is also linked has the class that it lies in.
+        # Links are followed last, so that a linked folder keeps the class of its real place.
         for folder, folders, names in os.walk(waiting.popleft(), onerror=_raise):
             status = Path(folder).stat()
             if (status.st_dev, status.st_ino) in seen:

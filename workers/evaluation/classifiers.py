@@ -123,11 +123,18 @@ def pack(classifier: nn.Module) -> bytes:
 
 
 def unpack(payload: bytes, network: str, channels: int) -> nn.Module:
-    """The classifier that `pack` wrote, on the CPU, in evaluation mode."""
+    """The classifier that `pack` wrote, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: if the payload is of another network.
+    """
     state = load(payload)
     classes = next(len(state[name]) for name in ("head.bias", "fc.bias") if name in state)
     with torch.device("meta"):
         made = SCHOOLINGS[network].build(channels, classes)
-    made.load_state_dict(state, assign=True)
+    try:
+        made.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"it is no {network}: {str(error).splitlines()[0]}") from error
     made.requires_grad_(False)
     return made.to(memory_format=torch.channels_last).eval()

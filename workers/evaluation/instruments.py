@@ -43,13 +43,17 @@ def network(store: Store, distances: Distances, device: torch.device) -> Network
     return _network(store.uri, distances.features, distances.weights, device)
 
 
+def _fashion(payload: bytes) -> tuple[nn.Module, str]:
+    """The classifier of Fashion-MNIST, and the SHA-256 of its weights."""
+    return classifiers.unpack(payload, "fashion", 1), hashlib.sha256(payload).hexdigest()
+
+
 @lru_cache(maxsize=1)
 def _network(store_uri: str, features: str, weights: str, device: torch.device) -> Network:
     objects = Objects(open_store(store_uri))
     if features == "fashion":
         name, what = names.classifier(weights), "the classifier 'fashion'"
-        small = _needed(objects, name, what, lambda payload: classifiers.unpack(payload, "fashion", 1))
-        sha256 = _needed(objects, name, what, lambda payload: hashlib.sha256(payload).hexdigest())
+        small, sha256 = _needed(objects, name, what, _fashion)
         return Network(Penultimate(small.to(device)), sha256)
     state = _needed(objects, names.weights(weights), f"the weights of {features}", state_dict_of)
     inception = features == "inception"

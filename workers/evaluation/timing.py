@@ -26,23 +26,27 @@ from workers.randomness import generator
 _IMAGES = 10
 """Images that large networks are timed on."""
 
+_COMPARED = 500
+"""Features that are compared with as many."""
+
 
 def measuring_seconds(trial: Trial, family: Family, place: torch.device) -> dict[str, Any]:
-    """What measuring a trial's network takes, by the names that a profile has for it; what cannot be had is left out.
+    """Seconds of each part of measuring a network, under the field names of `Profile`.
+
+    Parts that cannot be timed here are left out. How many images a trial measures makes no difference.
 
     `family` is the trial's network, with any weights, on the device `place`.
     """
     card = data.card_or_nominal(trial.dataset)
-    count = min(BATCH, trial.evaluation.samples)
-    images = torch.zeros(count, *card.image, dtype=torch.uint8, device=place)
-    plain = Evaluation(samples=count, grid=0, distances=Distances(features="none"))
-    seconds: dict[str, Any] = {"image_seconds": _timed(partial(evaluate, family, images, plain), place) / count}
+    images = torch.zeros(BATCH, *card.image, dtype=torch.uint8, device=place)
+    plain = Evaluation(samples=BATCH, grid=0, distances=Distances(features="none"))
+    seconds: dict[str, Any] = {"image_seconds": _timed(partial(evaluate, family, images, plain), place) / BATCH}
     if isinstance(family, VAE | GAN):
         made = partial(_make, family, place)
         seconds |= {"sample_seconds": _timed(made, place) / BATCH, "generators": 2 if family.copies else 1}
     distances = trial.evaluation.distances
     if trial.model.generates and distances.features != "none":
-        seconds |= _of_features(distances, card.image, min(500, trial.evaluation.compared), place)
+        seconds |= _of_features(distances, card.image, place)
     fits = {"fashion": _fitting("fashion", FashionMNIST(), place)} if distances.features == "fashion" else {}
     if trial.evaluation.downstream and trial.model.reconstructs:
         fits["resnet18"] = _fitting("resnet18", data.in_full(trial.dataset), place)
@@ -58,17 +62,15 @@ def _make(family: VAE | GAN, place: torch.device) -> None:
 
 
 @lru_cache
-def _of_features(
-    distances: Distances, image: tuple[int, int, int], count: int, place: torch.device
-) -> dict[str, float]:
-    """Of taking features of images, and of comparing `count` of them with as many."""
+def _of_features(distances: Distances, image: tuple[int, int, int], place: torch.device) -> dict[str, float]:
+    """Of taking features of images, and of comparing some with as many."""
     assert distances.features != "none"
     assert distances.features != "auto"
     size = SPACES[distances.features].dimensions
-    one, other = _cloud(count, size, "one"), _cloud(count, size, "other")
+    one, other = _cloud(_COMPARED, size, "one"), _cloud(_COMPARED, size, "other")
     seconds = {
         "frechet_seconds": _timed(lambda: frechet_distance(one, other), place),
-        "pair_seconds": _timed(lambda: nearness(one, other), place) / count**2,
+        "pair_seconds": _timed(lambda: nearness(one, other), place) / _COMPARED**2,
     }
     extractor = _extractor(distances, place)
     if extractor is not None:

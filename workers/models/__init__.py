@@ -103,6 +103,10 @@ builders: dict[str, Callable[[Any, Image, str], Family]] = {
 }
 
 
+BUILT_IN: dict[str, dict[str, Any]] = {"builders": dict(builders), "backbones": dict(backbones)}
+"""What tombola itself has in the tables that plugins add to."""
+
+
 def build(spec: specs.ModelSpec, image: Image, precision: str = "fp32") -> Family:
     """The model of `spec` for images (channels, height, width), without weights: its parameters are on the meta device.
 

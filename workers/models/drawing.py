@@ -24,7 +24,8 @@ def initialise(family: Family, seed: int, draw: str) -> None:
     Kernels and biases of convolutions and linear layers are uniform in ±1/sqrt(fan-in), PyTorch's own defaults, and
     each has a generator of its own, seeded by its role: models that share a role start it alike, and so does a network
     that follows another. All other layers are reset by their own `reset_parameters`, under a generator of their role.
-    What that leaves, and what is frozen, is as the constructor made it, under one generator of the seed and the draw.
+    All other tensors, and frozen ones, keep the values of the constructor, which runs under one generator made from the
+    seed and the draw.
 
     Raises:
         ModelError: if a tensor has no finite first value, or `reset_parameters` of its layer needs arguments.

@@ -23,8 +23,8 @@ ORIGINAL = "parametrizations.weight.original"
 def kernel_of(layer: nn.Module) -> nn.Parameter | None:
     """The kernel of a layer, plain or under spectral norm.
 
-    None if it has none, or one that is computed in another way: only of spectral norm it is known that a zero in the
-    tensor that is trained stays a zero in the one that is used.
+    None if there is no kernel, or if another parametrisation computes it. Only under spectral norm is a zero in the
+    trained tensor known to stay zero in the used one.
     """
     if not isinstance(layer, KERNEL_LAYERS):
         return None

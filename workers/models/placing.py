@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.models.families import Family
-from workers.models.tensors import ModelError, replace_tensors
+from workers.models.tensors import replace_tensors
 
 
 def without_weights(network: nn.Module) -> None:
@@ -15,20 +15,8 @@ def without_weights(network: nn.Module) -> None:
 
 
 def materialise(family: Family, device: torch.device) -> None:
-    """Give a model from `build` uninitialised weights on `device`, laid out channels_last, and its buffers.
-
-    Raises:
-        ModelError: if a tensor is without a value that no state will give it.
-    """
-    networks = family.networks
-    stored = networks.state_dict()
-    held = {
-        f"{path}.{name}": value for path, module in networks.named_modules() for name, value in vars(module).items()
-    }
-    for name, tensor in (held | dict(networks.named_buffers())).items():
-        if isinstance(tensor, Tensor) and tensor.is_meta and name not in stored:
-            raise ModelError(f"{name} has no value: it is in no state dict, and was constructed on the meta device")
-    replace_tensors(networks, lambda tensor: _placed(tensor, device))
+    """Give a model from `build` uninitialised weights on `device`, laid out channels_last, and its buffers."""
+    replace_tensors(family.networks, lambda tensor: _placed(tensor, device))
 
 
 def _placed(tensor: Tensor, device: torch.device) -> Tensor:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class SpectralNorm(_SpectralNorm):
-    """torch's own, bit for bit, but that a kernel of zeros stays one: its norm of zero divides nothing."""
+    """The same as torch's, bit for bit, except that a kernel of zeros stays zero instead of becoming NaN."""
 
     def forward(self, weight: Tensor) -> Tensor:
         """The kernel divided by u^T W v, where `_u` and `_v` follow its first singular vectors in training mode."""

@@ -1,4 +1,4 @@
-"""The tensors of networks: that they can be trained, stored and put elsewhere, and what is said of one that cannot."""
+"""Tensors of networks: checks that they can be trained and stored, and putting others in their place."""
 
 from __future__ import annotations
 
@@ -21,8 +21,18 @@ class ModelError(TombolaError):
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, those that are in no state dict too; one that stands twice by its first name."""
+    """Parameters and buffers by name, with buffers that no state dict has. A shared one has its first name."""
     return dict(network.named_parameters()) | dict(network.named_buffers())
+
+
+def unregistered(network: nn.Module) -> dict[str, Tensor]:
+    """Tensors by name that modules hold as plain attributes, neither as parameters nor as buffers."""
+    return {
+        f"{path}.{name}".removeprefix("."): value
+        for path, module in network.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, Tensor)
+    }
 
 
 def replace_tensors(network: nn.Module, by: Callable[[Tensor], Tensor]) -> None:
@@ -48,8 +58,13 @@ def check_tensors(network: nn.Module) -> None:
     for name, held in stored.items():
         if not isinstance(held, Tensor):
             raise ModelError(f"{name} is a part of the state that is no tensor")
+    for name, tensor in unregistered(network).items():
+        if tensor.is_meta or tensor.isnan().any():
+            raise ModelError(f"{name} has no value: it is in no state dict, and its constructor leaves it empty")
     for name, tensor in tensors_of(network).items():
         _check_shape(name, tensor)
+        if tensor.is_meta:
+            raise ModelError(f"{name} has no value: it was constructed on the meta device")
         if tensor.dtype == torch.complex128 or tensor.layout != torch.strided:
             raise ModelError(f"{name} cannot be stored: it is {tensor.dtype}, {tensor.layout}")
         if name not in stored and tensor.isnan().any():

@@ -50,7 +50,7 @@ class Compaction:
         return bool(self._cuts)
 
     def family(self) -> Family:
-        """The smaller family, on the meta device, without weights."""
+        """The smaller family, whose parameters are on the meta device."""
         family = copy.deepcopy(self._family)
         networks = family.networks
         without_weights(networks)

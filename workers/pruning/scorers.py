@@ -84,7 +84,7 @@ def synflow(network: nn.Module, inputs: Sequence[int]) -> dict[str, Tensor]:
     with torch.enable_grad():
         flow = positive(ones).sum()
     if not torch.finfo(torch.float64).tiny <= flow < torch.inf:
-        raise ScoreError(f"the flow through it is {flow.item():.3g}, of which no weight has a share")
+        raise ScoreError(f"the flow through it is {flow.item():.3g}, so no weight can be scored by its share of it")
     scores: dict[str, Tensor] = {}
     for weight, gradient in zip(weights, _gradient(flow, weights), strict=True):
         name = kernels[weight]
@@ -96,7 +96,7 @@ def synflow(network: nn.Module, inputs: Sequence[int]) -> dict[str, Tensor]:
 def _check_linear(network: nn.Module, ones: Tensor) -> None:
     """Refuse a network that does not double what it makes as its input doubles.
 
-    What it makes of ones alone would not do: a norm over places makes nothing of what is the same everywhere.
+    Ones alone are not enough: a norm over positions turns a constant image into zeros.
     """
     ramp = torch.linspace(1, 2, ones.numel(), dtype=ones.dtype, device=ones.device).reshape(ones.shape)
     once, twice = network(ramp), network(2 * ramp)

@@ -19,13 +19,13 @@ def keep_top(
     density: float,
     within: Mask | None = None,
     ranking: Ranking = "global",
-    seed: int = 0,
+    noise: torch.Generator | None = None,
 ) -> Mask:
     """Keep the weights with the highest scores: exactly `round(N * density)` of the N weights ranked together.
 
-    Weights are ranked all together, for each component (the first part of a name), or for each tensor. Of equal scores
-    of which not all can be kept, as many as are to be kept are drawn by the `seed`. Only weights that `within` keeps
-    can be kept.
+    Weights are ranked all together, for each component (the first part of a name), or for each tensor. If the last
+    places go to equal scores, `noise` draws which of them are kept; left out, that is the tie breaker of seed 0. Only
+    weights that `within` keeps can be kept.
 
     Raises:
         ValueError: if a score is NaN, the density is outside [0, 1], or `within` keeps too few.
@@ -33,14 +33,14 @@ def keep_top(
     if not 0.0 <= density <= 1.0:
         raise ValueError(f"density {density} is outside [0, 1]")
     kept: dict[str, Tensor] = {}
-    noise = tie_breaker(seed)
+    noise = noise or tie_breaker(0)
     for members in ranked_together(scores, ranking):
         kept |= _top_of({name: scores[name] for name in members}, density, within, noise)
     return Mask({name: kept[name] for name in scores})
 
 
 def drawn_of(scores: Mapping[str, Tensor], kept: Mask, within: Mask | None = None, ranking: Ranking = "global") -> Mask:
-    """What of `kept` was left to the draw: what scores no better than something that it is ranked with and removed."""
+    """The part of `kept` that the draw decided: entries that score no better than a removed one in their ranking."""
     drawn: dict[str, Tensor] = {}
     for members in ranked_together(scores, ranking):
         flat = _flat({name: scores[name] for name in members})
@@ -52,7 +52,7 @@ def drawn_of(scores: Mapping[str, Tensor], kept: Mask, within: Mask | None = Non
 
 
 def best_of(scores: Tensor, count: int, noise: torch.Generator) -> Tensor:
-    """The indices (count,) of the highest of `scores` (N,); of those that are equal at the edge, as many are drawn."""
+    """The indices (count,) of the highest of `scores` (N,); among those equal at the cut, `noise` draws."""
     order = scores.sort(descending=True, stable=True).indices
     if not 0 < count < len(scores) or scores[order[count - 1]] != scores[order[count]]:
         return order[:count]

@@ -60,6 +60,10 @@ controls: dict[str, ControlSearch] = {
 }
 
 
+BUILT_IN: dict[str, dict[str, Any]] = {"searches": dict(searches), "controls": dict(controls)}
+"""What tombola itself has in the tables that plugins add to."""
+
+
 def search(lab: Laboratory, method: Method, density: float) -> Ticket:
     """Run the search program of `method` in `lab`."""
     if isinstance(method, Invert):  # the controls that change how the finder searches, not what it finds

@@ -243,10 +243,21 @@ class Infinite(nn.Module):
         self.register_buffer("causal", torch.full((2, 2), -torch.inf))
 
 
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.frequencies = torch.empty(3)
+
+
 REFUSED: dict[str, tuple[Make, str]] = {
     "parameter": (Empty, r"encoder\.2\.left has no finite first value"),
     "buffer": (lambda: Empty(buffer=True), r"encoder\.2\.left has no finite first value"),
     "unkept": (lambda: Empty(buffer=True, persistent=False), r"encoder\.2\.left has no value"),
+    "plain": (Plain, r"encoder\.2\.frequencies has no value"),
+    "meta": (
+        lambda: nn.Linear(4, 4, device="meta"),
+        r"encoder\.2\.weight has no value: it was constructed on",
+    ),
     "infinite": (Infinite, r"encoder\.2\.causal has no finite first value"),
     "state": (Counting, r"encoder\.2\._extra_state is a part of the state that is no tensor"),
     "views": (Views, r"encoder\.2\.two\.weight is another view of the memory of encoder\.2\.one\.weight"),

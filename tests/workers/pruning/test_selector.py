@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 
 from search_spaces.sparsity import density_after
 from workers.pruning import Mask, drawn_of, keep_top, magnitude, random, shuffle_layers
-from workers.pruning.selector import Ranking
+from workers.pruning.selector import Ranking, tie_breaker
 
 
 def scores(*sizes: int, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -36,18 +36,18 @@ def test_the_best_are_kept() -> None:
 
 def test_a_seeded_draw_decides_among_equal_scores_wherever_they_are() -> None:
     equal = {"a": torch.ones(1000), "b": torch.ones(3000)}
-    kept = keep_top(equal, 0.25, seed=3)
+    kept = keep_top(equal, 0.25, noise=tie_breaker(3))
     assert kept.kept == 1000
     assert 200 < kept.counts["a"] < 300  # 250 on average, with a standard deviation of 12; by index it was 1000
-    assert keep_top(equal, 0.25, seed=3) == kept
-    overlap = kept.jaccard(keep_top(equal, 0.25, seed=4))
+    assert keep_top(equal, 0.25, noise=tie_breaker(3)) == kept
+    overlap = kept.jaccard(keep_top(equal, 0.25, noise=tie_breaker(4)))
     assert overlap == pytest.approx(0.25 / 1.75, abs=0.03)  # that of two independent draws
 
 
 def test_only_what_ties_at_the_edge_is_drawn() -> None:
     values = torch.tensor([5.0, 4, 4, 4, 4, 3, 3, 0, 0, 0])
     for seed, count in itertools.product(range(5), range(11)):
-        kept = keep_top({"w": values}, count / 10, seed=seed)
+        kept = keep_top({"w": values}, count / 10, noise=tie_breaker(seed))
         best, rest = values[kept["w"]], values[~kept["w"]]
         assert sorted([*best.tolist(), *rest.tolist()], reverse=True) == values.tolist()
         assert not len(best) or not len(rest) or best.min() >= rest.max()
