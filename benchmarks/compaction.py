@@ -3,7 +3,7 @@
 Width 64, images of 3x32x32 (random ones: a step takes no longer or shorter for what it sees), batches of 100, one
 thread. The same fraction of every group of hidden channels is removed, rounded, and once more with what is left
 rounded to multiples of 8, which kernels may like better. All networks take turns in one process, so that what else
-the machine does hits all of them alike. A step is that of `workers.training.train`: losses, gradients, optimizers and
+the machine does hits all of them alike. A step is that of `workers.training.loop.train`: losses, gradients, optimizers and
 masking. FLOPs are those that it executes.
 
 Goal: at 70 % of the channels removed, the share of time saved is at least 0.90 of the share of FLOPs saved.
@@ -22,16 +22,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from search_spaces.models import DCGAN
+from search_spaces.specs.models import DCGAN
 from search_spaces.trial import Recipe, Resources
 from workers import device
-from workers.flops import FlopCounter
+from workers.channels.compaction import Compaction
+from workers.channels.kept import ChannelGroup, channel_groups, expand
+from workers.costs.flops import FlopCounter
+from workers.masks import Mask
 from workers.models import Family, build, initialise, materialise
-from workers.pruning import Mask
-from workers.pruning.channels import ChannelGroup, channel_groups, expand
-from workers.pruning.compaction import Compaction
-from workers.snapshot import capture, restore
-from workers.training import Epoch, optimizers_of, train
+from workers.models.state import capture, restore
+from workers.training.loop import Epoch, optimizers_of, train
 
 SMOKE = "--smoke" in sys.argv
 """Whether only to see that this script runs."""

@@ -19,15 +19,16 @@ from rich.console import Console
 from rich.table import Table
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from search_spaces.datasets import DatasetSpec, Digits, FashionMNIST
+from search_spaces.specs.datasets import DatasetSpec, Digits, FashionMNIST
 from search_spaces.trial import Resources
-from workers import data, device, weights
+from workers import data, device
 from workers.evaluation.classifiers import untrained
 from workers.evaluation.extractors import EffNet, Extractor, Inception, state_dict_of
 from workers.evaluation.feature_set import feature_set
 from workers.evaluation.instruments import Penultimate
 from workers.evaluation.samples import BATCH
-from workers.training import normalised
+from workers.measures import pretrained as weights
+from workers.training.loop import normalised
 
 SMOKE = "--smoke" in sys.argv
 """Whether only to see that this script runs, on digits."""

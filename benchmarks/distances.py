@@ -16,18 +16,18 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from orchestrator import results
-from search_spaces.datasets import DatasetSpec, FashionMNIST
+from search_spaces.specs.datasets import DatasetSpec, FashionMNIST
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from workers import data
-from workers.choices import Choices
 from workers.data import Split
 from workers.evaluation import classifiers, instruments
 from workers.evaluation.distances import distances
 from workers.evaluation.feature_set import feature_set
 from workers.evaluation.samples import BATCH
 from workers.randomness import generator
-from workers.store import Store, open_store
+from workers.settling.distances import Choices
+from workers.store.backends import Store, open_store
 from workers.trial import run_trial
 
 SMOKE = "--smoke" in sys.argv

@@ -41,16 +41,16 @@ def each(ends: list[float]) -> float:
 
 
 def tombola(count: int) -> dict[str, float]:
-    from orchestrator.inventory import take_inventory
-    from orchestrator.on_ray import OnRay
-    from orchestrator.plan import make_plan
-    from orchestrator.trial_actor import TrialActor
-    from orchestrator.work import Work
+    from orchestrator.cluster.on_ray import OnRay
+    from orchestrator.cluster.trial_actor import TrialActor
+    from orchestrator.planning.inventory import take_inventory
+    from orchestrator.planning.plan import make_plan
+    from orchestrator.planning.work import Work
     from search_spaces.sweep import Sweep
     from search_spaces.trial import Trial
-    from workers.points import Wanted
+    from workers.lab.points import Wanted
     from workers.reports import Report, TrialEnded, TrialStarted
-    from workers.store import open_store
+    from workers.store.backends import open_store
 
     class Idle(TrialActor):
         def perform(self, trial: Trial, wanted: Wanted) -> None:

@@ -21,7 +21,7 @@ from rich.table import Table
 from orchestrator import results
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
-from workers.store import open_store
+from workers.store.backends import open_store
 from workers.trial import run_trial
 
 SMOKE = "--smoke" in sys.argv

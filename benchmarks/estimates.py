@@ -18,15 +18,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.estimate import Estimate, estimate
-from orchestrator.executor import InProcess, profiles_by_trial
-from orchestrator.inventory import take_inventory
-from orchestrator.plan import make_plan
-from orchestrator.work import Work
+from orchestrator.execution.executor import InProcess, profiles_by_trial
+from orchestrator.planning.inventory import take_inventory
+from orchestrator.planning.plan import make_plan
+from orchestrator.planning.work import Work
+from orchestrator.pricing.estimate import Estimate, estimate
 from search_spaces.sweep import Sweep
-from workers.choices import Choices
-from workers.profiling import profile_or_unknown
-from workers.store import open_store
+from workers.profiles.measuring import profile_or_unknown
+from workers.settling.distances import Choices
+from workers.store.backends import open_store
 
 SMOKE = "--smoke" in sys.argv
 """Whether only to see that this script runs."""

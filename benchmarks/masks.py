@@ -16,11 +16,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from search_spaces.models import DCGAN
-from search_spaces.sparsity import density_of
+from search_spaces.specs.models import DCGAN
+from search_spaces.specs.sparsity import density_of
+from workers.masks import Mask, keep_top
+from workers.masks.mask import _LENGTHS
 from workers.models import Family, build, initialise, materialise
-from workers.pruning import Mask, keep_top, magnitude, random
-from workers.pruning.mask import _LENGTHS
+from workers.pruning import magnitude, random
 from workers.randomness import generator
 
 SMOKE = "--smoke" in sys.argv

@@ -16,14 +16,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from orchestrator.executor import profiles_by_trial
-from orchestrator.plan import Plan, make_plan
-from orchestrator.price import TFLOPS, gpu_hours, price
+from orchestrator.execution.executor import profiles_by_trial
+from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.pricing.price import TFLOPS, gpu_hours, price
 from search_spaces import load_sweep
 from workers import data
-from workers.choices import Choices
-from workers.profiling import sizes_or_unknown
-from workers.store import open_store
+from workers.profiles.measuring import sizes_or_unknown
+from workers.settling.distances import Choices
+from workers.store.backends import open_store
 
 SMOKE = "--smoke" in sys.argv
 """Whether only to see that this script runs."""

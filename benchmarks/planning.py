@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.inventory import take_inventory
-from orchestrator.plan import kept_bytes, make_plan, verbs
+from orchestrator.planning.inventory import take_inventory
+from orchestrator.planning.plan import kept_bytes, make_plan, verbs
 from search_spaces.sweep import Sweep
-from workers.choices import Choices
-from workers.store import open_store
+from workers.settling.distances import Choices
+from workers.store.backends import open_store
 
 SMOKE = "--smoke" in sys.argv
 """Whether only to see that this script runs."""

@@ -36,18 +36,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.inventory import take_inventory
-from orchestrator.on_ray import OnRay
-from orchestrator.plan import Plan, make_plan
-from orchestrator.work import Work
+from orchestrator.cluster.on_ray import OnRay
+from orchestrator.planning.inventory import take_inventory
+from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.planning.work import Work
 from search_spaces.canonical import canonical_json
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from workers import data
-from workers.ledger import Ledger
-from workers.objects import Objects
+from workers.archive.ledger import Ledger
 from workers.reports import Report, TrialEnded, TrialStarted
-from workers.store import Store, open_store
+from workers.store.backends import Store, open_store
+from workers.store.objects import Objects
 
 os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 

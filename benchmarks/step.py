@@ -4,7 +4,7 @@ DCGAN of width 32 on 1x32x32 digits, batches of 100, one thread. Three loops tak
 else the machine does hits all of them alike:
 
 - plain: the loop as most people write it, on contiguous weights;
-- dense: `workers.training.train` without a mask, all that it does once an epoch included;
+- dense: `workers.training.loop.train` without a mask, all that it does once an epoch included;
 - masking: what `train` does after an update to keep a phase at sparsity 0.8, for both phases of a step.
 
 Goals: a dense step takes at most 0.85 of a plain one, masking at most 1 % of a dense step.
@@ -23,16 +23,17 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from search_spaces.datasets import Digits
-from search_spaces.models import DCGAN
-from search_spaces.sparsity import density_of
+from search_spaces.specs.datasets import Digits
+from search_spaces.specs.models import DCGAN
+from search_spaces.specs.sparsity import density_of
 from search_spaces.trial import Recipe, Resources
 from workers import data, device
+from workers.masks import Mask, keep_top
 from workers.models import build, initialise, materialise
 from workers.models.families import GAN, Family
 from workers.models.families.family import Loss
-from workers.pruning import Mask, keep_top, magnitude
-from workers.training import _Masking, optimizers_of, train
+from workers.pruning import magnitude
+from workers.training.loop import _Masking, optimizers_of, train
 
 SMOKE = "--smoke" in sys.argv
 """Whether only to see that this script runs."""

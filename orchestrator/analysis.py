@@ -16,8 +16,8 @@ import pandas as pd
 
 from orchestrator.labels import variants
 from search_spaces.errors import TombolaError
-from search_spaces.models import models
 from search_spaces.plugins import import_plugins
+from search_spaces.specs.models import models
 
 _TRANSFER = "transfer"
 _TELLING_APART = ("model", "dataset", "method", "of", "sparsity", "seed_init", "seed_order", "epochs", "rewind")
@@ -158,7 +158,7 @@ class _Counts(NamedTuple):
 def _layers(masks: pd.DataFrame) -> dict[str, _Layers]:
     """By trial and role the weights that are kept."""
     # Imported here because a mask is made of torch tensors, which nothing else in this module needs.
-    from workers.pruning import Mask
+    from workers.masks import Mask
 
     layers: dict[str, _Layers] = {}
     for trial_id, role, packed in zip(masks["trial_id"], masks["role"], masks["mask"], strict=True):

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.downloads import fetch_missing
-from orchestrator.plan import Plan, make_plan
-from orchestrator.sources import frozen, resolved
+from orchestrator.planning.downloads import fetch_missing
+from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.planning.sources import frozen, resolved
 from search_spaces import SweepError, load_sweep
-from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import TombolaError
+from search_spaces.specs.datasets import DatasetSpec
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from workers import data
-from workers.choices import Choices
-from workers.codes import Codes
 from workers.data import DatasetCard
-from workers.store import Store
+from workers.settling.codes import Codes
+from workers.settling.distances import Choices
+from workers.store.backends import Store
 
 
 @dataclass(frozen=True, slots=True)

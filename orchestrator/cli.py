@@ -13,16 +13,19 @@ from rich.table import Table
 
 from orchestrator import exit_codes, sweeps
 from orchestrator.asked import ask, planned
-from orchestrator.budget import Limits
+from orchestrator.cluster.gpus import gpus_here, tell_of_unused
 from orchestrator.conditions import matching
-from orchestrator.errors import error_of
-from orchestrator.estimate import estimate
-from orchestrator.executor import InProcess
-from orchestrator.explain import explain as explain_trial
-from orchestrator.explain import find_trial, short
-from orchestrator.gpus import gpus_here, tell_of_unused
+from orchestrator.execution.budget import Limits
+from orchestrator.execution.executor import InProcess
 from orchestrator.labels import label, variants_of
-from orchestrator.options import (
+from orchestrator.planning.explain import explain as explain_trial
+from orchestrator.planning.explain import find_trial, short
+from orchestrator.pricing.estimate import estimate
+from orchestrator.pricing.price import TFLOPS
+from orchestrator.results import ResultsError, rows_of, rows_of_id
+from orchestrator.results import mask as read_mask
+from orchestrator.terminal.errors import error_of
+from orchestrator.terminal.options import (
     DEFAULT_STORE,
     Address,
     Debug,
@@ -37,18 +40,15 @@ from orchestrator.options import (
     TrialID,
     Where,
 )
-from orchestrator.price import TFLOPS
-from orchestrator.results import ResultsError, rows_of, rows_of_id
-from orchestrator.results import mask as read_mask
-from orchestrator.session import Again, Session, summary
-from orchestrator.tables import plan_table, seeds, trials_table
-from orchestrator.terminal import out, say, show_warnings, wide
+from orchestrator.terminal.output import out, say, show_warnings, wide
+from orchestrator.terminal.session import Again, Session, summary
+from orchestrator.terminal.tables import plan_table, seeds, trials_table
 from search_spaces.errors import TombolaError
 from search_spaces.trial import stored_trial
 from workers import __version__, data
-from workers.metrics import METRICS
-from workers.presence import running
-from workers.store import existing_store, open_store
+from workers.measures.metrics import METRICS
+from workers.store.backends import existing_store, open_store
+from workers.store.presence import running
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -165,7 +165,7 @@ def submit(
 ) -> None:
     """Run or resume a sweep on a Ray cluster that this machine is no part of."""
     # Imported here because it loads Ray, which nothing else needs.
-    from orchestrator.submit import submit as submit_job
+    from orchestrator.jobs.submit import submit as submit_job
 
     limits = Limits(max_hours, max_gpu_hours)
     raise typer.Exit(submit_job(sweep_file, store, address, limits, keep_code=keep_code))
@@ -256,7 +256,7 @@ def export(
         standing = "missing" if rows.empty else str(rows["status"].iloc[0])
         raise ResultsError(f"trial {trial_id} has no ticket to export: it is {standing}")
     # Imported here because it loads torch, which few commands need.
-    from workers.export import export_ticket
+    from workers.tickets.export import export_ticket
 
     row = done.sort_values("finished").iloc[-1]
     trial, mask = stored_trial(trial_id, row["spec"]), read_mask(place.uri, trial_id)
@@ -275,7 +275,7 @@ def import_file(
 ) -> None:
     """Bring a ticket from a file into a store, as a source of tickets that move to other models."""
     # Imported here because it loads torch, which few commands need.
-    from workers.importing import import_ticket
+    from workers.tickets.importing import import_ticket
 
     name = import_ticket(open_store(store), file)
     say(f'imported {file} as {name}; name it in a sweep as source: {{ticket: "{name}"}}')

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from search_spaces.options import raw_options
+from search_spaces.columns import raw_options
 from search_spaces.trial import Trial
 
 _Kind = tuple[tuple[str, Any], ...]

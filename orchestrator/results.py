@@ -13,18 +13,18 @@ import pandas as pd
 import pyarrow as pa
 
 from orchestrator.labels import variants, variants_of
+from search_spaces.columns import options
 from search_spaces.errors import TombolaError
-from search_spaces.options import options
 from search_spaces.trial import Trial
-from workers import names
-from workers.facts import Roster
-from workers.objects import Objects
-from workers.parquet import UnreadableError, unpacked
-from workers.rows import SCHEMAS, row_name
-from workers.store import Store, existing_store
+from workers.archive.facts import Roster
+from workers.rows.schema import SCHEMAS, row_name
+from workers.store import names
+from workers.store.backends import Store, existing_store
+from workers.store.objects import Objects
+from workers.store.parquet import UnreadableError, unpacked
 
 if TYPE_CHECKING:
-    from workers.pruning import Mask
+    from workers.masks import Mask
 
 _log = logging.getLogger("tombola")
 
@@ -81,7 +81,7 @@ def mask(uri: str | Path, trial_id: str) -> Mask:
         ResultsError: if the store has no mask of such a trial.
     """
     # Imported here because a mask is made of torch tensors, which nothing else in this module needs.
-    from workers.pruning import Mask
+    from workers.masks import Mask
 
     store = existing_store(str(uri))
     table = read(store, names.MASKS, [names.rows(names.MASKS, trial_id, "")])

@@ -14,19 +14,19 @@ from pydantic import ValidationError
 
 from orchestrator.results import files, intact, read, rows_of
 from search_spaces.canonical import digest
-from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import TombolaError, sentence
+from search_spaces.specs.datasets import DatasetSpec
 from search_spaces.sweep import Sweep
 from search_spaces.transfer import datasets_of
 from search_spaces.trial import Trial
-from workers import names
+from workers.archive.failures import KINDS, Failures
 from workers.data import DataError
-from workers.failures import KINDS, Failures
-from workers.objects import Objects
-from workers.presence import BEAT, Sign, alive, running
-from workers.rows import fingerprints, row_name
-from workers.stages import Stage
-from workers.store import Store
+from workers.lab.stages import Stage
+from workers.rows.schema import fingerprints, row_name
+from workers.store import names
+from workers.store.backends import Store
+from workers.store.objects import Objects
+from workers.store.presence import BEAT, Sign, alive, running
 
 _log = logging.getLogger("tombola")
 

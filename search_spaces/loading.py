@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from search_spaces.errors import TombolaError, sentence
-from search_spaces.spec import LARGEST
+from search_spaces.specs.registry import LARGEST
 from search_spaces.sweep import Sweep
 
 BYTES, VALUES, DEPTH = 8_000_000, 300_000, 50

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workers.models import placing
-from workers.store import Store, open_store
+from workers.store.backends import Store, open_store
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from orchestrator.machines import GROWS
+from orchestrator.cluster.machines import GROWS
 
 ROOT = Path(__file__).parents[1]
 FILES = ("cluster.yaml", "cluster.local.yaml")

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from orchestrator.executor import profiles_by_trial
-from orchestrator.plan import Plan, make_plan
-from orchestrator.price import price
+from orchestrator.execution.executor import profiles_by_trial
+from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.pricing.price import price
 from search_spaces import load_sweep
-from workers.choices import Choices
-from workers.profiling import sizes_or_unknown
-from workers.stages import Features, Fit
-from workers.store import Store
+from workers.lab.stages import Features, Fit
+from workers.profiles.measuring import sizes_or_unknown
+from workers.settling.distances import Choices
+from workers.store.backends import Store
 
 ROOT = Path(__file__).parents[1]
 

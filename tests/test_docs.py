@@ -28,7 +28,7 @@ from search_spaces import Sweep, load_sweep
 from search_spaces.trial import Trial
 from tests.toys import TOY_MODELS, toy_sweep
 from workers import data
-from workers.store import open_store
+from workers.store.backends import open_store
 from workers.trial import run_trial
 
 ROOT = Path(__file__).parents[1]
@@ -110,7 +110,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _export(folder: Path, uri: str) -> None:
-    from workers.export import export_ticket
+    from workers.tickets.export import export_ticket
 
     rows = results.trials(uri)
     for name, model in (("vae", "vae"), ("dcgan", "dcgan"), ("ticket", "vae")):

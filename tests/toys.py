@@ -12,11 +12,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from search_spaces.datasets import DatasetSpec, Digits, datasets
-from search_spaces.models import ModelSpec, models
+from search_spaces.specs.datasets import DatasetSpec, Digits, datasets
+from search_spaces.specs.models import ModelSpec, models
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
-from workers.data import DatasetCard, Split, card, load, sources
+from workers.data import DatasetCard, Split, load, sources
+from workers.data.reading import card
 from workers.models import builders
 from workers.models.backbones import MLPBackbone
 from workers.models.families import Autoencoder, Loss

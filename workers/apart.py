@@ -19,7 +19,7 @@ T = TypeVar("T")
 _log = logging.getLogger("tombola")
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["workers.profiling"])  # with torch it takes seconds to import; so it is once for all
+_context.set_forkserver_preload(["workers.profiles.measuring"])  # once for all: with torch it takes seconds
 
 
 class Died(Exception):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from search_spaces.sparsity import density_of
+from search_spaces.specs.sparsity import density_of
 from search_spaces.trial import Trial
-from workers.laboratory import Laboratory
+from workers.lab.laboratory import Laboratory
+from workers.lab.stages import Emerge, Stage, State, Ticket, Train
 from workers.searches import search
-from workers.stages import Emerge, Stage, State, Ticket, Train
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from workers.failures import Failure
+from workers.archive.failures import Failure
 
 
 @dataclass(frozen=True, slots=True)

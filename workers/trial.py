@@ -5,24 +5,25 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
-from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import shortened
+from search_spaces.specs.datasets import DatasetSpec
 from search_spaces.trial import Trial
-from workers import data, names
-from workers.account import account, account_without_ticket
-from workers.choices import Choices
-from workers.codes import Codes
+from workers import data
+from workers.archive.failures import ERROR, NO_TICKET, Failures, StageFailed
 from workers.data import Split
-from workers.failures import ERROR, NO_TICKET, Failures, StageFailed
-from workers.laboratory import Recorder
+from workers.lab.laboratory import Recorder
+from workers.lab.points import Wanted
 from workers.leaving import Interrupted, OutOfMemory
-from workers.objects import Objects
-from workers.points import Wanted
-from workers.presence import Sign
 from workers.program import run_program
 from workers.reports import Listener, TrialEnded, TrialStarted
-from workers.rows import write_rows, write_unsuccessful
-from workers.store import Store, StoreError
+from workers.rows.of_trial import account, account_without_ticket
+from workers.rows.schema import write_rows, write_unsuccessful
+from workers.settling.codes import Codes
+from workers.settling.distances import Choices
+from workers.store import names
+from workers.store.backends import Store, StoreError
+from workers.store.objects import Objects
+from workers.store.presence import Sign
 from workers.workbench import Workbench
 
 

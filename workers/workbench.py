@@ -12,32 +12,21 @@ from typing import Any, assert_never
 
 import torch
 
-from search_spaces.criterion import Criterion
-from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import shortened
-from search_spaces.models import ModelSpec
+from search_spaces.specs.criterion import Criterion
+from search_spaces.specs.datasets import DatasetSpec
+from search_spaces.specs.models import ModelSpec
 from search_spaces.trial import Trial
 from workers import data, device
-from workers.archive import Archive, Point
-from workers.choosing import choose
-from workers.codes import Codes
-from workers.costs import narrowed
+from workers.archive.failures import DIVERGED, ERROR, NO_TICKET, Failure, Failures, StageFailed, subject
+from workers.archive.states import Archive, Point
+from workers.costs.flops import FlopCounter
+from workers.costs.steps import narrowed
 from workers.data import Images, Labels, Split
-from workers.examiner import Examiner
-from workers.failures import DIVERGED, ERROR, NO_TICKET, Failure, Failures, StageFailed, subject
-from workers.flops import FlopCounter
-from workers.laboratory import HELD_OUT, Laboratory
-from workers.leaving import Interrupted, OutOfMemory
-from workers.models import Family, build, materialise
-from workers.moving import move_mask
-from workers.points import FULL, Wanted
-from workers.pruning import Mask
-from workers.randomness import generator
-from workers.redrawing import redraw
-from workers.reports import Listener, Report, StageCommitted, Warned
-from workers.scoping import in_scope
-from workers.snapshot import restore, weights_only
-from workers.stages import (
+from workers.evaluation.stages import Examiner
+from workers.lab.laboratory import HELD_OUT, Laboratory
+from workers.lab.points import FULL, Wanted
+from workers.lab.stages import (
     DENSE,
     Emerge,
     Evaluate,
@@ -55,10 +44,21 @@ from workers.stages import (
     State,
     Train,
 )
-from workers.store import Store, StoreError
-from workers.trainer import NothingEmerged, Trainer
-from workers.training import Diverged
-from workers.watch import Watch
+from workers.leaving import Interrupted, OutOfMemory
+from workers.masks import Mask
+from workers.models import Family, build, materialise
+from workers.models.state import restore, weights_only
+from workers.pruning.choose import choose
+from workers.pruning.controls import redraw
+from workers.pruning.scope import in_scope
+from workers.pruning.transfer import move_mask
+from workers.randomness import generator
+from workers.reports import Listener, Report, StageCommitted, Warned
+from workers.settling.codes import Codes
+from workers.store.backends import Store, StoreError
+from workers.training.early_bird import Watch
+from workers.training.loop import Diverged
+from workers.training.segments import NothingEmerged, Trainer
 
 
 class Workbench(Laboratory):

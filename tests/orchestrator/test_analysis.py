@@ -16,8 +16,8 @@ from scipy import stats
 from orchestrator import results
 from orchestrator.analysis import AnalysisError, agreement, density, overlap, transfer_matrix
 from tests.toys import toy_trial, toy_trials
-from workers.pruning import Mask
-from workers.store import Store, open_store
+from workers.masks import Mask
+from workers.store.backends import Store, open_store
 from workers.trial import run_trial
 
 METHODS = ["dense", "imp", "shuffle_layer", "random_global"]

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator import budget
-from orchestrator.budget import Budget, BudgetError, Limits
+from orchestrator.execution import budget
+from orchestrator.execution.budget import Budget, BudgetError, Limits
 from tests.toys import toy_trial
 from workers.reports import TrialEnded, TrialLeft, TrialStarted
 

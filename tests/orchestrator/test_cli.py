@@ -17,7 +17,7 @@ from orchestrator import cli, results, sweeps
 from search_spaces import load_sweep
 from tests.command import Tombola, only_trial, write
 from workers import __version__
-from workers.store import open_store
+from workers.store.backends import open_store
 
 REPOSITORY = Path(__file__).parents[2]
 

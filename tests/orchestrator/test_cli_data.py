@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from orchestrator import downloads, results
-from search_spaces.datasets import DatasetSpec
+from orchestrator import results
+from orchestrator.planning import downloads
+from search_spaces.specs.datasets import DatasetSpec
 from tests.command import Tombola, write
 from tests.toys import TOY_MODELS
-from workers import data, weights
-from workers.data import DataError, DatasetCard, Split, idx
+from workers import data
+from workers.data import DataError, DatasetCard, Split
+from workers.data.sources import idx
+from workers.measures import pretrained as weights
 
 INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from orchestrator import results
 from tests.command import Tombola, only_trial
-from workers.archive import Archive
-from workers.snapshot import weights_only
-from workers.stages import Line, State
-from workers.store import open_store
+from workers.archive.states import Archive
+from workers.lab.stages import Line, State
+from workers.models.state import weights_only
+from workers.store.backends import open_store
 
 
 def test_an_exported_ticket_is_used_in_three_lines(tombola: Tombola, sweep: str) -> None:

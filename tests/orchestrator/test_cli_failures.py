@@ -16,9 +16,9 @@ from orchestrator import cli, results
 from search_spaces import load_sweep
 from tests.command import Tombola, write
 from tests.toys import TOY_MODELS
-from workers import names
-from workers.rows import write_unsuccessful
-from workers.store import open_store
+from workers.rows.schema import write_unsuccessful
+from workers.store import names
+from workers.store.backends import open_store
 
 
 def test_a_failed_trial_is_told_mended_and_resumed(tombola: Tombola, tmp_path: Path) -> None:

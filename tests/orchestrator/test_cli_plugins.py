@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator import results
-from search_spaces.methods import methods
+from search_spaces.specs.methods import methods
 from tests.command import Tombola, write
-from workers.plugin_code import code_of
 from workers.searches import controls
+from workers.settling.plugin_code import code_of
 
 PLUGIN = "lab_that_goes"
 CODE = """

@@ -13,10 +13,10 @@ import pytest
 from orchestrator import results
 from tests.command import Tombola, write
 from tests.toys import TOY_MODELS
-from workers import names
-from workers.ledger import Ledger
-from workers.objects import Objects
-from workers.store import open_store
+from workers.archive.ledger import Ledger
+from workers.store import names
+from workers.store.backends import open_store
+from workers.store.objects import Objects
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from orchestrator import results
 from tests.command import Tombola, write
 from tests.toys import TOY_MODELS
-from workers.metrics import METRICS
+from workers.measures.metrics import METRICS
 from workers.models import backbones
 
 TRAINED, ELSEWHERE = "trained.safetensors", "elsewhere"

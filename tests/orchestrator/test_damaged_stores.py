@@ -15,7 +15,7 @@ import pytest
 from orchestrator import results
 from tests.command import Ran, Tombola, write
 from tests.toys import TOY_MODELS
-from workers.objects import seal
+from workers.store.objects import seal
 
 EARLY = {"name": "early_bird", "look_back": 2, "delta": 0.99, "masks": "weights"}
 SWEEP: dict[str, Any] = {

@@ -12,23 +12,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator import driver
-from orchestrator.driver import Driver
-from orchestrator.faults import DEATHS
-from orchestrator.inventory import take_inventory
-from orchestrator.machines import ClusterError
-from orchestrator.plan import make_plan
-from orchestrator.pool import NODE, PROCESS, Event, Lost, Worker
-from orchestrator.trial_actor import RanOutOfMemory, Ready, StoreBroke
-from orchestrator.work import Work
+from orchestrator.cluster import driver
+from orchestrator.cluster.driver import Driver
+from orchestrator.cluster.machines import ClusterError
+from orchestrator.cluster.pool import NODE, PROCESS, Event, Lost, Worker
+from orchestrator.cluster.trial_actor import RanOutOfMemory, Ready, StoreBroke
+from orchestrator.execution.faults import DEATHS
+from orchestrator.planning.inventory import take_inventory
+from orchestrator.planning.plan import make_plan
+from orchestrator.planning.work import Work
 from search_spaces.trial import Resources, Trial
 from tests.toys import TOY_MODELS, toy_trials
-from workers import names
-from workers.failures import Failure, Failures, subject
-from workers.objects import Objects
-from workers.points import Points
+from workers.archive.failures import Failure, Failures, subject
+from workers.lab.points import Points
 from workers.reports import Report, StageCommitted, TrialEnded, TrialLeft, TrialStarted
-from workers.store import Store, StoreError
+from workers.store import names
+from workers.store.backends import Store, StoreError
+from workers.store.objects import Objects
 
 
 class Memory:

@@ -1,8 +1,8 @@
 from orchestrator import sweeps
-from orchestrator.explain import explain
+from orchestrator.planning.explain import explain
 from search_spaces.sweep import Sweep
 from tests.toys import TOY_MODELS, toy_sweep
-from workers.store import Store
+from workers.store.backends import Store
 from workers.trial import run_trial
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.gpus import gpus_here
+from orchestrator.cluster.gpus import gpus_here
 
 
 @pytest.mark.parametrize(("hidden", "seen"), [(None, 2), ("0", 2), ("", 0), ("-1", 0)])

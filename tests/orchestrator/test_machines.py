@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.machines import ClusterError, connected
+from orchestrator.cluster.machines import ClusterError, connected
 
 
 @pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])

@@ -12,14 +12,14 @@ import pytest
 import yaml
 
 import search_spaces
-from orchestrator.inventory import take_inventory
-from orchestrator.plan import make_plan
+from orchestrator.planning.inventory import take_inventory
+from orchestrator.planning.plan import make_plan
 from search_spaces import load_sweep
 from search_spaces.errors import TombolaError
 from tests.mutations import mutated
 from workers import data
-from workers.choices import Choices
-from workers.store import open_store
+from workers.settling.distances import Choices
+from workers.store.backends import open_store
 
 MUTATIONS = int(os.environ.get("TOMBOLA_TEST_MUTATIONS", 50))
 PLANNED = 100

@@ -19,14 +19,14 @@ import yaml
 from ray.cluster_utils import Cluster
 
 from orchestrator import results
-from orchestrator.on_ray import OnRay
-from orchestrator.plan import make_plan
+from orchestrator.cluster.on_ray import OnRay
+from orchestrator.planning.plan import make_plan
 from search_spaces import load_sweep
 from tests.toys import TOY_MODELS, toy_sweep
-from workers.ledger import Ledger
-from workers.objects import Objects
-from workers.presence import running
-from workers.store import open_store
+from workers.archive.ledger import Ledger
+from workers.store.backends import open_store
+from workers.store.objects import Objects
+from workers.store.presence import running
 
 REPOSITORY = Path(__file__).parents[2]
 MAIN = "from orchestrator.cli import main; main()"

@@ -10,21 +10,22 @@ import pytest
 import yaml
 
 from orchestrator import results
-from orchestrator.estimate import Estimate, estimate
-from orchestrator.executor import InProcess
-from orchestrator.inventory import take_inventory
-from orchestrator.plan import Plan, kept_bytes, make_plan
-from orchestrator.work import Work
+from orchestrator.execution.executor import InProcess
+from orchestrator.planning.inventory import take_inventory
+from orchestrator.planning.plan import Plan, kept_bytes, make_plan
+from orchestrator.planning.work import Work
+from orchestrator.pricing.estimate import Estimate, estimate
 from search_spaces.errors import TombolaError
 from tests.toys import TOY_MODELS, toy_sweep, toy_trials
-from workers import data, names
-from workers.archive import Archive
-from workers.failures import Failure
-from workers.points import FULL, WEIGHTS
-from workers.profiles import UNKNOWN
+from workers import data
+from workers.archive.failures import Failure
+from workers.archive.states import Archive
+from workers.lab.points import FULL, WEIGHTS
+from workers.lab.stages import Emerge, Train
+from workers.profiles.profile import UNKNOWN
 from workers.reports import EpochTrained, Report
-from workers.stages import Emerge, Train
-from workers.store import Store
+from workers.store import names
+from workers.store.backends import Store
 
 EVERYTHING: dict[str, Any] = {
     "models": list(TOY_MODELS.values()),

@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.executor import profiles_by_trial
-from orchestrator.plan import make_plan
-from orchestrator.price import Price, gpu_hours, price
+from orchestrator.execution.executor import profiles_by_trial
+from orchestrator.planning.plan import make_plan
+from orchestrator.pricing.price import Price, gpu_hours, price
 from tests.command import Tombola, write
 from tests.toys import TOY_MODELS, toy_trials
-from workers import data, weights
-from workers.choices import Choices
-from workers.data import idx
-from workers.profiling import sizes_or_unknown
-from workers.store import Store
+from workers import data
+from workers.data.sources import idx
+from workers.measures import pretrained as weights
+from workers.profiles.measuring import sizes_or_unknown
+from workers.settling.distances import Choices
+from workers.store.backends import Store
 
 # A multiply-add is two FLOPs. Forward and the gradient of weights take all four layers, 1024-8-4-8-1024; the gradient
 # of inputs all but the first, of whose inputs, the images, nobody asks for it.

@@ -8,15 +8,15 @@ import re
 import pytest
 from rich.console import Console
 
-from orchestrator.expected import Expected
-from orchestrator.inventory import take_inventory
-from orchestrator.plan import make_plan
-from orchestrator.progress import SweepProgress
-from orchestrator.work import Work
+from orchestrator.planning.inventory import take_inventory
+from orchestrator.planning.plan import make_plan
+from orchestrator.planning.work import Work
+from orchestrator.pricing.expected import Expected
+from orchestrator.terminal.progress import SweepProgress
 from tests.toys import toy_trials
+from workers.lab.stages import Evaluate, Train
 from workers.reports import EpochTrained, StageCommitted, TrialEnded, TrialLeft, TrialStarted
-from workers.stages import Evaluate, Train
-from workers.store import Store
+from workers.store.backends import Store
 
 
 def training_alone(work: Work) -> Expected:

@@ -13,11 +13,12 @@ from orchestrator.sweeps import enroll, record, standing
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from tests.toys import toy_sweep, toy_trial, toy_trials
-from workers import data, names
-from workers.archive import Archive
-from workers.rows import SCHEMAS, write_unsuccessful
-from workers.stages import Line, MaskKey, State
-from workers.store import Store, StoreError, open_store
+from workers import data
+from workers.archive.states import Archive
+from workers.lab.stages import Line, MaskKey, State
+from workers.rows.schema import SCHEMAS, write_unsuccessful
+from workers.store import names
+from workers.store.backends import Store, StoreError, open_store
 from workers.trial import run_trial
 
 TRIALS = toy_trials(sparsities=[0.2, 0.36])

@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.sweeps import DriverError, only_driver
 from search_spaces.sweep import Sweep
 from tests.toys import toy_sweep
-from workers.store import Store, open_store
+from workers.store.backends import Store, open_store
 
 BEAT = 0.5
 DRIVER = f"""

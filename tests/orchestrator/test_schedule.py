@@ -6,7 +6,7 @@ from collections.abc import Collection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.schedule import Schedule
+from orchestrator.cluster.schedule import Schedule
 
 STAGES = st.integers(0, 12).map(str)
 NEEDS = st.lists(st.sets(STAGES, max_size=6), min_size=1, max_size=12).map(

@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 
 from orchestrator import results, sweeps
-from orchestrator.plan import make_plan
-from orchestrator.sources import SourceError, frozen, remember, resolved
+from orchestrator.planning.plan import make_plan
+from orchestrator.planning.sources import SourceError, frozen, remember, resolved
 from orchestrator.sweeps import record, standing
 from search_spaces.sweep import Sweep
 from search_spaces.transfer import Transfer
 from search_spaces.trial import Trial
 from tests.toys import toy_sweep, toy_trials
-from workers import names
-from workers.codes import Codes
-from workers.rows import fingerprints, write_unsuccessful
-from workers.store import Store, open_store
+from workers.rows.schema import fingerprints, write_unsuccessful
+from workers.settling.codes import Codes
+from workers.store import names
+from workers.store.backends import Store, open_store
 from workers.trial import run_trial
 
 VAE = {"name": "vae", "width": 2, "latent": 3}

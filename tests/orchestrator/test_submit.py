@@ -21,16 +21,17 @@ import yaml
 from ray.cluster_utils import Cluster
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from orchestrator import results, submit
-from orchestrator.budget import Limits
-from orchestrator.job_server import JobServer, SubmitError
-from orchestrator.submit import entrypoint, job_name, pack
+from orchestrator import results
+from orchestrator.execution.budget import Limits
+from orchestrator.jobs import submit
+from orchestrator.jobs.job_server import JobServer, SubmitError
+from orchestrator.jobs.submit import entrypoint, job_name, pack
 from search_spaces import SweepError
 from search_spaces.errors import TombolaError
 from tests.toys import toy_sweep
-from workers import names
-from workers.presence import alive, running
-from workers.store import open_store
+from workers.store import names
+from workers.store.backends import open_store
+from workers.store.presence import alive, running
 
 PLUGIN = """
 from typing import ClassVar, Literal

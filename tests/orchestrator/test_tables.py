@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from orchestrator.tables import trials_table
+from orchestrator.terminal.tables import trials_table
 
 ROWS = pd.DataFrame(
     {

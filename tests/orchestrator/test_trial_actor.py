@@ -5,9 +5,9 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
-from orchestrator.trial_actor import StoreBroke, TrialActor
+from orchestrator.cluster.trial_actor import StoreBroke, TrialActor
 from tests.toys import toy_trial
-from workers import names
+from workers.store import names
 
 
 def test_a_machine_on_which_the_store_is_another_folder_says_so_and_trains_nothing(tmp_path: Path) -> None:

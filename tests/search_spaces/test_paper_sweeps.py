@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 import search_spaces
-from orchestrator.estimate import estimate
-from orchestrator.executor import InProcess
-from orchestrator.plan import make_plan
+from orchestrator.execution.executor import InProcess
+from orchestrator.planning.plan import make_plan
+from orchestrator.pricing.estimate import estimate
 from search_spaces import load_sweep
 from workers import data
-from workers.choices import Choices
-from workers.data import emoji, idx
-from workers.store import Store
+from workers.data.sources import emoji, idx
+from workers.settling.distances import Choices
+from workers.store.backends import Store
 
 FOLDER = Path(search_spaces.__file__).parent
 SWEEPS = sorted(FOLDER.rglob("*.yaml"))

@@ -1,11 +1,11 @@
 import torch
 
-from workers import names
-from workers.archive import Archive, Point
-from workers.ledger import SegmentRecord, TrainedEpoch
-from workers.points import CHECKPOINT, FULL, WEIGHTS
-from workers.stages import Line, State
-from workers.store import Store
+from workers.archive.ledger import SegmentRecord, TrainedEpoch
+from workers.archive.states import Archive, Point
+from workers.lab.points import CHECKPOINT, FULL, WEIGHTS
+from workers.lab.stages import Line, State
+from workers.store import names
+from workers.store.backends import Store
 
 STATE = State(Line("line"), 3)
 RECORD = SegmentRecord("line", 1, 3, FULL, {"host": "x", "threads": 1}, (TrainedEpoch(3, 1.5, 1.0, {"loss": 0.5}),))

@@ -5,16 +5,19 @@ from typing import Any
 
 import pytest
 
-from search_spaces.datasets import FashionMNIST
+from search_spaces.specs.datasets import FashionMNIST
 from search_spaces.trial import Distances, Trial
 from tests.toys import toy_trial
-from workers import choices, data, names, weights
-from workers.choices import Choices, DistancesError
+from workers import data
 from workers.data import DataError, DatasetCard
-from workers.laboratory import VERSIONS, classifier_key
-from workers.objects import Objects
-from workers.store import Store
-from workers.weights import Weights, WeightsError
+from workers.lab.laboratory import VERSIONS, classifier_key
+from workers.measures import pretrained as weights
+from workers.measures.pretrained import Weights, WeightsError
+from workers.settling import distances as choices
+from workers.settling.distances import Choices, DistancesError
+from workers.store import names
+from workers.store.backends import Store
+from workers.store.objects import Objects
 
 SHA256 = "5f" * 32
 FASHION = DatasetCard("fashion", (1, 32, 32), 60_000, 10_000, 10, "labels")

@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from search_spaces.criterion import Criterion, Scope
-from search_spaces.methods import SNIP, EarlyBird, Finder, GraSP, Magnitude, SynFlow
-from search_spaces.models import DCGAN, SNGAN, VAE, WGANGP, LinearAutoencoder, ModelSpec
-from workers import scoring
-from workers.choosing import choose
+from search_spaces.specs.criterion import Criterion, Scope
+from search_spaces.specs.methods import SNIP, EarlyBird, Finder, GraSP, Magnitude, SynFlow
+from search_spaces.specs.models import DCGAN, SNGAN, VAE, WGANGP, LinearAutoencoder, ModelSpec
+from workers.masks import Mask, keep_top
 from workers.models import Family, build, initialise, materialise
 from workers.models.families import Autoencoder
-from workers.pruning import Mask, keep_top
+from workers.pruning import criteria as scoring
+from workers.pruning.choose import choose
+from workers.pruning.criteria import Subject
+from workers.pruning.scope import CriterionError, in_scope
 from workers.randomness import generator
-from workers.scoping import CriterionError, in_scope
-from workers.scoring import Subject
-from workers.training import normalised
+from workers.training.loop import normalised
 
 SPECS: dict[str, ModelSpec] = {
     "linear_autoencoder": LinearAutoencoder(width=8, latent=4),

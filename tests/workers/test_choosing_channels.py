@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.criterion import Scope
-from search_spaces.methods import EarlyBird
-from search_spaces.models import DCGAN
+from search_spaces.specs.criterion import Scope
+from search_spaces.specs.methods import EarlyBird
+from search_spaces.specs.models import DCGAN
 from tests.workers.test_choosing import NONE, RANKINGS, made
-from workers.choosing import choose
-from workers.choosing_channels import _best
-from workers.chosen import Chosen
+from workers.channels.kept import channel_groups
+from workers.masks import Mask, tie_breaker
 from workers.models import Family, draw_weights
 from workers.models.families import Autoencoder
-from workers.pruning import Mask, tie_breaker
-from workers.pruning.channels import channel_groups
+from workers.pruning.choose import choose
+from workers.pruning.choose_channels import _best
+from workers.pruning.chosen import Chosen
+from workers.pruning.scope import CriterionError
 from workers.randomness import generator
-from workers.scoping import CriterionError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,15 +9,16 @@ from orchestrator import results
 from search_spaces.trial import Code, Trial
 from tests import toys
 from tests.toys import toy_trial, toy_trials
-from workers import data, names
-from workers.codes import CodeError, Codes
-from workers.failures import Failures
-from workers.laboratory import Recorder
-from workers.objects import Objects
-from workers.plugin_code import code_of
-from workers.profiles import profile_key
+from workers import data
+from workers.archive.failures import Failures
+from workers.lab.laboratory import Recorder
+from workers.profiles.profile import profile_key
 from workers.program import Outcome, run_program
-from workers.store import Store
+from workers.settling.codes import CodeError, Codes
+from workers.settling.plugin_code import code_of
+from workers.store import names
+from workers.store.backends import Store
+from workers.store.objects import Objects
 from workers.trial import run_trial
 
 pytestmark = pytest.mark.usefixtures("one_thread")

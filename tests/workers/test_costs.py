@@ -5,13 +5,14 @@ import functools
 import pytest
 import torch
 
-from search_spaces.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
-from workers.costs import Cost, cost, narrowed
-from workers.flops import step_flops
+from search_spaces.specs.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
+from workers.channels.compaction import Compaction
+from workers.channels.kept import channel_groups, expand
+from workers.costs.flops import step_flops
+from workers.costs.steps import Cost, cost, narrowed
+from workers.masks import Mask, keep_top
 from workers.models import build
-from workers.pruning import Mask, keep_top, random
-from workers.pruning.channels import channel_groups, expand
-from workers.pruning.compaction import Compaction
+from workers.pruning import random
 
 IMAGE, BATCH = (1, 32, 32), 5
 SPECS: list[ModelSpec] = [LinearAutoencoder(width=12, latent=4), VAE(width=4, latent=3), DCGAN(width=4, latent=3)]

@@ -6,8 +6,8 @@ import pytest
 from search_spaces.errors import TombolaError
 from tests.toys import toy_trial
 from workers.data import DatasetCard
-from workers.demands import check_demands, selected_by
-from workers.metrics import METRICS
+from workers.measures.metrics import METRICS
+from workers.measures.requirements import check_demands, selected_by
 
 CARD = DatasetCard("fingerprint", (1, 32, 32), 120, 100, 10, "labels")
 KEY = "ab" * 32

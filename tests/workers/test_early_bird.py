@@ -10,16 +10,16 @@ import pytest
 from safetensors.torch import load_file
 
 from orchestrator import results
-from orchestrator.plan import make_plan
+from orchestrator.planning.plan import make_plan
 from search_spaces.trial import Trial
 from tests.toys import toy_trial, toy_trials
 from tests.workers.test_trial import Diary, Killed, packed, run_all, wanted
-from workers import names
-from workers.export import export_ticket
-from workers.ledger import Ledger
-from workers.objects import Objects
-from workers.points import FULL
-from workers.store import Store, open_store
+from workers.archive.ledger import Ledger
+from workers.lab.points import FULL
+from workers.store import names
+from workers.store.backends import Store, open_store
+from workers.store.objects import Objects
+from workers.tickets.export import export_ticket
 from workers.trial import run_trial
 
 EARLY = {"name": "early_bird", "look_back": 2, "delta": 0.3}

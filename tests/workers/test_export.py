@@ -19,17 +19,17 @@ from orchestrator import results
 from search_spaces.trial import Trial
 from tests.toys import TOY_MODELS, toy_trials
 from workers import data
-from workers.architecture import UndescribedError, architecture
-from workers.archive import Archive, Point
-from workers.export import export_ticket
+from workers.archive.states import Archive, Point
+from workers.lab.points import WEIGHTS
+from workers.lab.stages import Line, State
+from workers.masks import Mask
 from workers.models import Family, build, initialise, materialise
-from workers.models.spectral import spare_empty_kernels
-from workers.points import WEIGHTS
-from workers.pruning import Mask
+from workers.models.layers.spectral import spare_empty_kernels
+from workers.models.state import capture
 from workers.randomness import generator
-from workers.snapshot import capture
-from workers.stages import Line, State
-from workers.store import Store
+from workers.store.backends import Store
+from workers.tickets.architecture import UndescribedError, architecture
+from workers.tickets.export import export_ticket
 from workers.trial import run_trial
 
 SCRIPT = str(Path(__file__).parents[2] / "docs" / "load_ticket.py")

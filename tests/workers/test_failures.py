@@ -1,11 +1,11 @@
 import pytest
 
-from search_spaces.criterion import Criterion
+from search_spaces.specs.criterion import Criterion
 from search_spaces.trial import Evaluation
-from workers.failures import DIVERGED, ERROR, Failure, Failures
-from workers.objects import Objects
-from workers.stages import DENSE, Emerge, Evaluate, Line, Select, State, Train
-from workers.store import Store
+from workers.archive.failures import DIVERGED, ERROR, Failure, Failures
+from workers.lab.stages import DENSE, Emerge, Evaluate, Line, Select, State, Train
+from workers.store.backends import Store
+from workers.store.objects import Objects
 
 LINE = Line("line", State(Line("init"), 0), DENSE)
 LAST = Evaluate("measure", State(LINE, 5), Evaluation(), "held_out", None, None)

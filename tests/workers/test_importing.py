@@ -12,21 +12,21 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from search_spaces.models import models
+from search_spaces.specs.models import models
 from search_spaces.trial import Trial
 from tests.toys import TOY_MODELS, toy_trial, toy_trials
-from workers import names
-from workers.archive import Archive, Point
-from workers.export import export_ticket
-from workers.importing import import_ticket
+from workers.archive.imported import TicketError, imported, imported_mask, imported_state
+from workers.archive.states import Archive, Point
+from workers.lab.points import FULL
+from workers.lab.stages import Line, State
+from workers.masks import Mask
 from workers.models import build, initialise, materialise
-from workers.objects import Objects
-from workers.points import FULL
-from workers.pruning import Mask
-from workers.snapshot import capture
-from workers.stages import Line, State
-from workers.store import Store
-from workers.tickets import TicketError, imported, imported_mask, imported_state
+from workers.models.state import capture
+from workers.store import names
+from workers.store.backends import Store
+from workers.store.objects import Objects
+from workers.tickets.export import export_ticket
+from workers.tickets.importing import import_ticket
 
 Tensors = dict[str, Tensor]
 KERNEL, BIAS = "encoder.down1.linear.weight", "encoder.down1.linear.bias"

@@ -3,10 +3,10 @@ from types import SimpleNamespace
 import pytest
 
 from tests.toys import toy_trial
-from workers import journal
-from workers.journal import Journal
-from workers.points import CHECKPOINT, FULL, Segment
-from workers.stages import Line, State
+from workers.lab.points import CHECKPOINT, FULL, Segment
+from workers.lab.stages import Line, State
+from workers.training import journal
+from workers.training.journal import Journal
 
 LINE = Line("line", State(Line("initial"), 0))
 

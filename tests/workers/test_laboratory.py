@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from search_spaces.criterion import Criterion
-from search_spaces.sparsity import density_of
+from search_spaces.specs.criterion import Criterion
+from search_spaces.specs.sparsity import density_of
 from tests.toys import toy_trial, toy_trials
 from workers.data import DatasetCard
-from workers.laboratory import VERSIONS, Recorder
-from workers.points import Wanted
+from workers.lab.laboratory import VERSIONS, Recorder
+from workers.lab.points import Wanted
+from workers.lab.stages import DENSE, Prune, Train
 from workers.program import Outcome, run_program
 from workers.searches import search
-from workers.stages import DENSE, Prune, Train
 
 MAGNITUDE = Criterion(score="magnitude")
 CARD = DatasetCard("fingerprint", (1, 32, 32), 100, 100)

@@ -12,20 +12,24 @@ import torch
 from orchestrator import results, sweeps
 from search_spaces.trial import Trial
 from tests.toys import ToyDigits, toy_trial
-from workers import data, feature_spaces, laboratory, names, weights
+from workers import data
 from workers.data import DatasetCard
 from workers.evaluation import classifiers, instruments
 from workers.evaluation.classifiers import SCHOOLINGS
 from workers.evaluation.feature_set import FeatureSet
-from workers.examiner import Examiner
-from workers.feature_spaces import FeatureSpace
-from workers.laboratory import Recorder
-from workers.objects import Objects
-from workers.points import Wanted
+from workers.evaluation.stages import Examiner
+from workers.lab import laboratory
+from workers.lab.laboratory import Recorder
+from workers.lab.points import Wanted
+from workers.lab.stages import Evaluate, Features, Fit, Line, Select, State
+from workers.measures import feature_spaces
+from workers.measures import pretrained as weights
+from workers.measures.feature_spaces import FeatureSpace
 from workers.program import run_program
 from workers.reports import EpochTrained, Report
-from workers.stages import Evaluate, Features, Fit, Line, Select, State
-from workers.store import Store, open_store
+from workers.store import names
+from workers.store.backends import Store, open_store
+from workers.store.objects import Objects
 from workers.trial import run_trial
 from workers.workbench import Workbench
 

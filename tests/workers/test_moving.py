@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from search_spaces.models import DCGAN, SNGAN, VAE, Autoencoder, ModelSpec
+from search_spaces.specs.models import DCGAN, SNGAN, VAE, Autoencoder, ModelSpec
+from workers.masks import Mask
 from workers.models import Family, build
-from workers.moving import MoveError, counterparts, graft, move_mask
-from workers.pruning import Mask
+from workers.pruning.transfer import MoveError, counterparts, graft, move_mask
 
 RGB = (3, 32, 32)
 PAIRS = {

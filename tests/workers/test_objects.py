@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from workers.objects import Objects, seal, unseal
-from workers.store import Store
+from workers.store.backends import Store
+from workers.store.objects import Objects, seal, unseal
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "truncated": lambda data: data[:-1],

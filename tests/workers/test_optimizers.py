@@ -13,15 +13,15 @@ from orchestrator import results
 from search_spaces.trial import Trial
 from tests.toys import toy_trial
 from workers import data
-from workers.archive import Archive
-from workers.export import export_ticket
-from workers.laboratory import Recorder
+from workers.archive.states import Archive
+from workers.lab.laboratory import Recorder
+from workers.lab.stages import State, Train
 from workers.models import build
+from workers.models.state import MOMENTS
 from workers.program import Outcome, run_program
 from workers.randomness import generator
-from workers.snapshot import MOMENTS
-from workers.stages import State, Train
-from workers.store import Store
+from workers.store.backends import Store
+from workers.tickets.export import export_ticket
 from workers.trial import run_trial
 
 pytestmark = pytest.mark.usefixtures("one_thread")

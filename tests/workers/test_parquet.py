@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from workers.parquet import UnreadableError, packed, unpacked
-from workers.rows import SCHEMAS
+from workers.rows.schema import SCHEMAS
+from workers.store.parquet import UnreadableError, packed, unpacked
 
 SCHEMA = pa.schema([("trial_id", pa.string()), ("sparsity", pa.float64()), ("epochs", pa.int64())])
 ROWS = [{"trial_id": "a", "sparsity": 0.5, "epochs": 3}, {"trial_id": "b", "sparsity": float("nan"), "epochs": None}]

@@ -11,9 +11,9 @@ import pytest
 
 from tests.toys import toy_trial, toy_trials
 from workers.models import backbones
-from workers.plugin_code import code_of, plugin_modules
-from workers.scoring import scorers
+from workers.pruning.criteria import scorers
 from workers.searches import searches
+from workers.settling.plugin_code import code_of, plugin_modules
 
 FILES = {
     "lab_code.py": "import math\nimport numpy\nimport lab_helper\n",

@@ -2,9 +2,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.trial import Evaluation
-from workers import names
-from workers.points import CHECKPOINT, FULL, WEIGHTS, Held, Segment, Wanted, missing_segments
-from workers.stages import DENSE, Evaluate, Line, MaskKey, Select, State, Train
+from workers.lab.points import CHECKPOINT, FULL, WEIGHTS, Held, Segment, Wanted, missing_segments
+from workers.lab.stages import DENSE, Evaluate, Line, MaskKey, Select, State, Train
+from workers.store import names
 
 INITIAL = State(Line("init"), 0)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from workers import names, presence
-from workers.presence import Sign
-from workers.store import LocalStore, Store, StoreError
+from workers.store import names, presence
+from workers.store.backends import LocalStore, Store, StoreError
+from workers.store.presence import Sign
 
 NAME = names.driver("toy")
 

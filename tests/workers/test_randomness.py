@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from workers.models.constructing import constructing
+from workers.models.layers.constructing import constructing
 from workers.randomness import generator, global_generators
 
 GLOBAL: dict[str, Callable[[], float]] = {

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from search_spaces.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
+from search_spaces.specs.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
+from workers.channels.compaction import Compaction
+from workers.channels.kept import channel_groups, expand, kept_channels
+from workers.masks import Mask, keep_top
 from workers.models import build
-from workers.pruning import Mask, keep_top, random
-from workers.pruning.channels import channel_groups, expand, kept_channels
-from workers.pruning.compaction import Compaction
-from workers.redrawing import redraw
+from workers.pruning import random
+from workers.pruning.controls import redraw
 
 HOWS = ["shuffle_layer", "shuffle_filter", "random_global", "erk", "random_channels"]
 SPECS: list[ModelSpec] = [LinearAutoencoder(width=12, latent=4), VAE(width=4, latent=3), DCGAN(width=4, latent=3)]

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from search_spaces.criterion import Scope
-from search_spaces.methods import methods
+from search_spaces.specs.criterion import Scope
+from search_spaces.specs.methods import methods
 from tests.toys import toy_trial
 from tests.workers.test_laboratory import CARD
-from workers.laboratory import Recorder
+from workers.lab.laboratory import Recorder
+from workers.lab.stages import DENSE, Emerge, Initial, Prune, Redraw, Stage, Steps, Train
 from workers.program import Outcome, run_program
-from workers.stages import DENSE, Emerge, Initial, Prune, Redraw, Stage, Steps, Train
 
 FINDERS: list[Any] = [
     "imp",

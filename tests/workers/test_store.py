@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.store import LocalStore, Store, StoreError, open_store
+from workers.store.backends import LocalStore, Store, StoreError, open_store
 
 
 def test_what_is_put_is_got(store: Store) -> None:
@@ -182,6 +182,6 @@ def test_a_file_system_without_hard_links_is_told_of(store: Store, monkeypatch: 
 
 def test_whoever_waits_for_the_lock_does_not_wait_for_ever(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(store, LocalStore)
-    monkeypatch.setattr("workers.store._PATIENCE", 0.05)
+    monkeypatch.setattr("workers.store.backends._PATIENCE", 0.05)
     with store._lock(), pytest.raises(StoreError, match=r"another process has held .* for 0 s"):
         store.replace("a", b"", None)

@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from search_spaces.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
+from search_spaces.specs.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
 from search_spaces.trial import Decay, Recipe
+from workers.channels.kept import ChannelGroup, channel_groups, expand
+from workers.lab.stages import AS_THE_RECIPE, Steps
+from workers.masks import Mask, keep_top
 from workers.models import Family, build, initialise, materialise
-from workers.pruning import Mask, keep_top, random
-from workers.pruning.channels import ChannelGroup, channel_groups, expand
-from workers.snapshot import MOMENTS, capture, restore, weights_only
-from workers.stages import AS_THE_RECIPE, Steps
-from workers.trainee import Trainee
-from workers.training import Epoch, optimizers_of, train
+from workers.models.state import MOMENTS, capture, restore, weights_only
+from workers.pruning import random
+from workers.training.compact import Trainee
+from workers.training.loop import Epoch, optimizers_of, train
 
 Tensors = dict[str, Tensor]
 

@@ -12,16 +12,18 @@ from torch import Tensor
 
 from search_spaces.trial import Recipe
 from tests.toys import EVERY_MODEL, toy_trial
-from workers import data, training
-from workers.archive import Archive, Point
+from workers import data
+from workers.archive.states import Archive, Point
+from workers.lab.points import FULL
+from workers.lab.stages import AS_THE_RECIPE, Line, State, Steps
+from workers.masks import Mask, keep_top
 from workers.models import Family, build, initialise, materialise
-from workers.points import FULL
-from workers.pruning import Mask, keep_top, magnitude
+from workers.models.state import MOMENTS, capture, restore, weights_only
+from workers.pruning import magnitude
 from workers.randomness import generator
-from workers.snapshot import MOMENTS, capture, restore, weights_only
-from workers.stages import AS_THE_RECIPE, Line, State, Steps
-from workers.store import Store, open_store
-from workers.training import Diverged, Epoch, optimizers_of, train
+from workers.store.backends import Store, open_store
+from workers.training import loop as training
+from workers.training.loop import Diverged, Epoch, optimizers_of, train
 
 MODELS = list(EVERY_MODEL)
 Tensors = dict[str, Tensor]
@@ -158,7 +160,7 @@ def test_moments_are_restored_with_the_strides_of_their_weights() -> None:
 
 
 def test_data_order_has_its_own_seed_and_changes_every_epoch() -> None:
-    from workers.training import _batches
+    from workers.training.loop import _batches
 
     def order(seed: int, epoch: int) -> list[int]:
         return torch.cat(_batches(100, 10, seed, epoch, torch.device("cpu"))).tolist()
@@ -372,7 +374,7 @@ def test_a_penalty_adds_the_signs_of_scales_to_their_gradients_and_nothing_to_ot
 
 
 def test_each_phase_is_penalised_for_its_own_scales() -> None:
-    from workers.training import _scales
+    from workers.training.loop import _scales
 
     family, *_ = begun("dcgan")
     for component, size in {"discriminator": 2 + 4 + 8, "generator": 8 + 4 + 2}.items():

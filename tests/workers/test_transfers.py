@@ -6,19 +6,19 @@ import pytest
 import torch
 
 from orchestrator import results
-from orchestrator.plan import make_plan
+from orchestrator.planning.plan import make_plan
 from search_spaces.trial import Trial
 from tests.toys import toy_trials
 from workers import data
-from workers.archive import Archive
-from workers.laboratory import Recorder
+from workers.archive.states import Archive
+from workers.channels.compaction import Compaction
+from workers.channels.kept import channel_groups, kept_channels
+from workers.lab.laboratory import Recorder
+from workers.lab.stages import Graft, Initial, MaskKey, Redraw, State
 from workers.models import build
+from workers.models.state import weights_only
 from workers.program import Outcome, run_program
-from workers.pruning.channels import channel_groups, kept_channels
-from workers.pruning.compaction import Compaction
-from workers.snapshot import weights_only
-from workers.stages import Graft, Initial, MaskKey, Redraw, State
-from workers.store import Store, open_store
+from workers.store.backends import Store, open_store
 from workers.trial import run_trial
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,26 +13,27 @@ import pytest
 from safetensors import safe_open
 
 from orchestrator import results
-from search_spaces.models import models
-from search_spaces.sparsity import sparsity_after
+from search_spaces.specs.models import models
+from search_spaces.specs.sparsity import sparsity_after
 from search_spaces.trial import Trial
 from tests.toys import EVERY_MODEL, TOY_MODELS, toy_trial, toy_trials
-from workers import data, names
-from workers.archive import Archive, Point
-from workers.codes import Codes
-from workers.export import export_ticket
-from workers.laboratory import Recorder
+from workers import data
+from workers.archive.ledger import Ledger
+from workers.archive.states import Archive, Point
+from workers.lab.laboratory import Recorder
+from workers.lab.points import CHECKPOINT, Wanted
+from workers.lab.stages import Line, State
 from workers.leaving import Interrupted
-from workers.ledger import Ledger
 from workers.models import build
-from workers.objects import Objects
-from workers.points import CHECKPOINT, Wanted
-from workers.presence import running
+from workers.models.state import MOMENTS
 from workers.program import run_program
 from workers.reports import EpochTrained, Report, TrialEnded, TrialStarted
-from workers.snapshot import MOMENTS
-from workers.stages import Line, State
-from workers.store import LocalStore, Store, StoreError, open_store
+from workers.settling.codes import Codes
+from workers.store import names
+from workers.store.backends import LocalStore, Store, StoreError, open_store
+from workers.store.objects import Objects
+from workers.store.presence import running
+from workers.tickets.export import export_ticket
 from workers.trial import run_trial
 
 ALL_METHODS = ["dense", "imp", "one_shot", "reinit", "shuffle_layer"]

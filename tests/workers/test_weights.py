@@ -12,8 +12,8 @@ from threading import Thread
 
 import pytest
 
-from workers import weights
-from workers.weights import Weights, WeightsError, download, find, needed
+from workers.measures import pretrained as weights
+from workers.measures.pretrained import Weights, WeightsError, download, find, needed
 
 NAME = "weights-inception-2015-12-05-6726825d.pth"
 CONTENT = b"as good as weights"

@@ -3,21 +3,22 @@
 import pytest
 import torch
 
-from search_spaces.criterion import Criterion
+from search_spaces.specs.criterion import Criterion
 from search_spaces.trial import Trial
 from tests.toys import toy_trial
 from tests.workers.test_training import assert_bit_equal
 from tests.workers.test_trial import wanted
 from workers import data
 from workers.evaluation import evaluate
+from workers.lab.stages import DENSE, Prune
+from workers.masks import keep_top
 from workers.models import Family, build, initialise, materialise
+from workers.models.state import capture, restore, weights_only
 from workers.program import Outcome, run_program
-from workers.pruning import keep_top, magnitude, shuffle_layers
+from workers.pruning import magnitude, shuffle_layers
 from workers.randomness import generator
-from workers.snapshot import capture, restore, weights_only
-from workers.stages import DENSE, Prune
-from workers.store import Store
-from workers.training import optimizers_of, train
+from workers.store.backends import Store
+from workers.training.loop import optimizers_of, train
 from workers.workbench import Workbench
 
 SEEDS = [{"init": 1, "order": 2}]

@@ -7,13 +7,13 @@ from functools import cache
 from typing import Protocol
 
 from search_spaces.canonical import digest
-from search_spaces.datasets import DatasetSpec
-from workers.data import celeba, cifar10, digits, emoji, image_folder
-from workers.data.cached import Cached
-from workers.data.card import NOMINAL, DataError, DatasetCard, Images, Labels, MissingDataError, Split
-from workers.data.checked import checked_card, checked_split
-from workers.data.idx import fashion_mnist, mnist
+from search_spaces.specs.datasets import DatasetSpec
 from workers.data.nominal import nominal_card
+from workers.data.reading.cached import Cached
+from workers.data.reading.card import NOMINAL, DataError, DatasetCard, Images, Labels, MissingDataError, Split
+from workers.data.reading.checked import checked_card, checked_split
+from workers.data.sources import celeba, cifar10, digits, emoji, image_folder
+from workers.data.sources.idx import fashion_mnist, mnist
 
 
 class Source(Protocol):

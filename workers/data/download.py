@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from http.client import HTTPException
 
-from search_spaces.datasets import DatasetSpec
-from workers.data import celeba, emoji, image_folder
-from workers.data.card import DataError
-from workers.data.folders import data_folder
+from search_spaces.specs.datasets import DatasetSpec
+from workers.data.reading.card import DataError
+from workers.data.reading.folders import data_folder
+from workers.data.sources import celeba, emoji, image_folder
 
 _IN_TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
 _REMEDIES = {

@@ -15,10 +15,10 @@ from workers.evaluation.downstream import Judge, downstream_accuracy
 from workers.evaluation.grid import pictures
 from workers.evaluation.reconstruction import active_units, elbo, reconstruction_mse
 from workers.evaluation.samples import Yardstick, distances_of
-from workers.metrics import AVERAGED
+from workers.measures.metrics import AVERAGED
 from workers.models.families import GAN, VAE, Autoencoder, Family
 from workers.randomness import global_generators
-from workers.training import Diverged, normalised
+from workers.training.loop import Diverged, normalised
 
 
 def evaluate(

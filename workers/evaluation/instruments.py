@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces.trial import Distances
-from workers import names
 from workers.evaluation import classifiers
 from workers.evaluation.extractors import EffNet, Extractor, ExtractorError, Inception, state_dict_of
 from workers.evaluation.feature_set import FeatureSet
-from workers.feature_spaces import SPACES
-from workers.objects import Objects
-from workers.store import Store, open_store
-from workers.training import normalised
+from workers.measures.feature_spaces import SPACES
+from workers.store import names
+from workers.store.backends import Store, open_store
+from workers.store.objects import Objects
+from workers.training.loop import normalised
 
 T = TypeVar("T")
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import nn
 
-from search_spaces import models as specs
-from search_spaces.spec import maker
+from search_spaces.specs import models as specs
+from search_spaces.specs.registry import maker
 from workers.models.backbones import Backbone, ConvBackbone, MLPBackbone, Norm, PooledBackbone, ResNetBackbone
-from workers.models.constructing import constructing
 from workers.models.drawing import draw_weights, initialise
 from workers.models.families import GAN, VAE, Autoencoder, ClippedWGAN, Family, HingeGAN, PenalisedWGAN
+from workers.models.layers.constructing import constructing
+from workers.models.layers.spectral import spare_empty_kernels
+from workers.models.layers.tensors import ModelError, check_tensors
 from workers.models.placing import materialise, without_weights
-from workers.models.spectral import spare_empty_kernels
-from workers.models.tensors import ModelError, check_tensors
 
 Image = tuple[int, int, int]
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 
-from workers.models.constructing import constructing
 from workers.models.families import Family
-from workers.models.kernels import ORIGINAL, has_spectral_norm, kernel_of
-from workers.models.tensors import ModelError, replace_tensors
+from workers.models.layers.constructing import constructing
+from workers.models.layers.kernels import ORIGINAL, has_spectral_norm, kernel_of
+from workers.models.layers.tensors import ModelError, replace_tensors
 from workers.randomness import generator
 
 

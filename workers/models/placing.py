@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.models.families import Family
-from workers.models.tensors import replace_tensors
+from workers.models.layers.tensors import replace_tensors
 
 
 def without_weights(network: nn.Module) -> None:

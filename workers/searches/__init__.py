@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from search_spaces.controls import Invert
-from search_spaces.methods import Control, Finder, Method
-from search_spaces.sparsity import density_of
-from search_spaces.spec import maker
+from search_spaces.specs.controls import Invert
+from search_spaces.specs.methods import Control, Finder, Method
+from search_spaces.specs.registry import maker
+from search_spaces.specs.sparsity import density_of
 from search_spaces.transfer import MaskOnly, Source, Transfer
-from workers.laboratory import Laboratory
+from workers.archive.imported import imported_mask, imported_state
+from workers.lab.laboratory import Laboratory
+from workers.lab.stages import Giver, Ticket
 from workers.searches.dense import dense
 from workers.searches.early_bird import early_bird
 from workers.searches.fine_tune import fine_tune, lr_rewinding
@@ -24,8 +26,6 @@ from workers.searches.redrawn import redrawn
 from workers.searches.reinit import reinit
 from workers.searches.small_dense import small_dense
 from workers.searches.transfer import Given, transfer, weights_only
-from workers.stages import Giver, Ticket
-from workers.tickets import imported_mask, imported_state
 
 Search = Callable[[Laboratory, Any, float], Ticket]
 """A finder: from a laboratory, the options of its method and a target density to a ticket."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from search_spaces.methods import Dense
-from workers.laboratory import Laboratory
-from workers.stages import Ticket
+from search_spaces.specs.methods import Dense
+from workers.lab.laboratory import Laboratory
+from workers.lab.stages import Ticket
 
 
 def dense(lab: Laboratory, method: Dense, target: float) -> Ticket:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from search_spaces.controls import FineTune, LRRewinding
-from workers.laboratory import Laboratory
-from workers.stages import Steps, Ticket
+from search_spaces.specs.controls import FineTune, LRRewinding
+from workers.lab.laboratory import Laboratory
+from workers.lab.stages import Steps, Ticket
 
 
 def fine_tune(lab: Laboratory, method: FineTune, ticket: Ticket) -> Ticket:

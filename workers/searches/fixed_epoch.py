@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from search_spaces.methods import FixedEpoch
-from workers.laboratory import Laboratory
-from workers.stages import Steps, Ticket
+from search_spaces.specs.methods import FixedEpoch
+from workers.lab.laboratory import Laboratory
+from workers.lab.stages import Steps, Ticket
 
 
 def fixed_epoch(lab: Laboratory, method: FixedEpoch, target: float) -> Ticket:

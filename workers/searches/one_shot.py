@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from search_spaces.methods import OneShot
-from workers.laboratory import Laboratory
-from workers.stages import Ticket
+from search_spaces.specs.methods import OneShot
+from workers.lab.laboratory import Laboratory
+from workers.lab.stages import Ticket
 
 
 def one_shot(lab: Laboratory, method: OneShot, target: float) -> Ticket:

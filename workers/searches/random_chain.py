@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from search_spaces.methods import RandomChain
-from search_spaces.sparsity import geometric
-from workers.laboratory import Laboratory
-from workers.stages import Ticket
+from search_spaces.specs.methods import RandomChain
+from search_spaces.specs.sparsity import geometric
+from workers.lab.laboratory import Laboratory
+from workers.lab.stages import Ticket
 
 
 def random_chain(lab: Laboratory, method: RandomChain, target: float) -> Ticket:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from search_spaces.methods import Control
-from workers.laboratory import Laboratory
-from workers.stages import Ticket
+from search_spaces.specs.methods import Control
+from workers.lab.laboratory import Laboratory
+from workers.lab.stages import Ticket
 
 
 def reinit(lab: Laboratory, method: Control, ticket: Ticket) -> Ticket:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from search_spaces.controls import SmallDense
-from workers.laboratory import Laboratory
-from workers.stages import Slim, Ticket
+from search_spaces.specs.controls import SmallDense
+from workers.lab.laboratory import Laboratory
+from workers.lab.stages import Slim, Ticket
 
 
 def small_dense(lab: Laboratory, method: SmallDense, ticket: Ticket) -> Ticket:

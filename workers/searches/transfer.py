@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from search_spaces.transfer import Transfer, WeightsOnly
-from workers.laboratory import Laboratory
-from workers.stages import DENSE, Giver, MaskKey, State, Ticket
+from workers.lab.laboratory import Laboratory
+from workers.lab.stages import DENSE, Giver, MaskKey, State, Ticket
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search_spaces.datasets import DatasetSpec, ImageFolder
+from search_spaces.specs.datasets import DatasetSpec, ImageFolder
 from tests.workers.data.formats import write_images
-from workers.data import DataError, Images, Split, image_folder
-from workers.data.cached import Cached
-from workers.data.files import Files
-from workers.data.folders import decoded_folder
+from workers.data import DataError, Images, Split
+from workers.data.reading.cached import Cached
+from workers.data.reading.files import Files
+from workers.data.reading.folders import decoded_folder
+from workers.data.sources import image_folder
 
 SPEC = ImageFolder(folder="mine", size=32)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search_spaces.datasets import CelebA
+from search_spaces.specs.datasets import CelebA
 from tests.workers.data.formats import md5, save
 from workers import data
 from workers.data import DataError
-from workers.data.celeba import ARCHIVE, MD5, PARTITION
+from workers.data.sources.celeba import ARCHIVE, MD5, PARTITION
 
 PARTS = [0, 0, 1, 2, 0, 2]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search_spaces.datasets import CIFAR10
+from search_spaces.specs.datasets import CIFAR10
 from tests.workers.data.formats import cifar_batch, md5, noise, save
 from workers import data
 from workers.data import DataError
-from workers.data.cifar10 import ARCHIVE, MD5
+from workers.data.sources.cifar10 import ARCHIVE, MD5
 
 BATCHES = [name for name in MD5 if name != ARCHIVE]
 IMAGES = noise(6, 2, 3, 32, 32)

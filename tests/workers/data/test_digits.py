@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search_spaces.datasets import Digits
-from workers.data import DataError, digits
+from search_spaces.specs.datasets import Digits
+from workers.data import DataError
+from workers.data.sources import digits
 
 
 def test_digits_are_five_thousand_real_ones() -> None:

@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search_spaces.datasets import Emoji
+from search_spaces.specs.datasets import Emoji
 from tests.workers.data.formats import save
 from workers import data
-from workers.data import DataError, emoji
+from workers.data import DataError
+from workers.data.sources import emoji
 
 debian = pytest.mark.skipif(
     not (emoji.DEBIAN / emoji.FONT).is_file(), reason="needs the Debian package fonts-noto-color-emoji"

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search_spaces.datasets import MNIST, FashionMNIST
+from search_spaces.specs.datasets import MNIST, FashionMNIST
 from tests.workers.data.formats import idx, md5, noise, save, write_idx
 from workers import data
 from workers.data import DataError
-from workers.data.idx import DEBIAN, MD5, Idx, fashion_mnist
+from workers.data.sources.idx import DEBIAN, MD5, Idx, fashion_mnist
 
 ARRAYS = {
     "train-images-idx3-ubyte": noise(6, 28, 28),

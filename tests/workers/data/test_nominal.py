@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces.datasets import CIFAR10, MNIST, CelebA, DatasetSpec, Emoji, FashionMNIST, ImageFolder
+from search_spaces.specs.datasets import CIFAR10, MNIST, CelebA, DatasetSpec, Emoji, FashionMNIST, ImageFolder
 from workers import data
-from workers.data import DataError, emoji, idx
-from workers.data.idx import DEBIAN
+from workers.data import DataError
+from workers.data.sources import emoji, idx
+from workers.data.sources.idx import DEBIAN
 
 debian = pytest.mark.skipif(not DEBIAN.is_dir(), reason="needs the Debian package dataset-fashion-mnist")
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from tests.workers.data.formats import noise
 from workers.data import DataError
-from workers.data.pictures import read_picture
+from workers.data.reading.pictures import read_picture
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about the notes that it finds
 

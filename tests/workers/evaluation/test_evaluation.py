@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from search_spaces.models import DCGAN, VAE, ModelSpec
+from search_spaces.specs.models import DCGAN, VAE, ModelSpec
 from search_spaces.trial import Distances, Evaluation
 from tests.toys import EVERY_MODEL, toy_trial
 from workers import data
@@ -16,10 +16,10 @@ from workers.evaluation.distances import distances
 from workers.evaluation.feature_set import feature_set
 from workers.evaluation.grid import as_bytes, png
 from workers.evaluation.samples import Yardstick, samples
-from workers.metrics import METRICS
+from workers.measures.metrics import METRICS
 from workers.models import Family, build, initialise, materialise
 from workers.randomness import generator
-from workers.training import Diverged, normalised, optimizers_of, train
+from workers.training.loop import Diverged, normalised, optimizers_of, train
 
 HELD_OUT = torch.from_numpy(data.load(toy_trial().dataset).held_out)
 RESTORES, GENERATES = {"reconstruction_mse"}, {"reconstruction_mse", "reconstruction", "kl", "elbo", "active_units"}

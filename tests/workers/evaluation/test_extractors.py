@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from workers import weights
 from workers.evaluation.extractors import EffNet, Extractor, ExtractorError, Inception, state_dict_of
 from workers.evaluation.extractors.effnet import prepared
+from workers.measures import pretrained as weights
 
 CPU = torch.device("cpu")
 State = dict[str, Tensor]

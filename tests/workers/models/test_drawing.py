@@ -17,14 +17,14 @@ from torch.nn import utils
 from torch.nn.utils import parametrizations
 
 from orchestrator import results
-from search_spaces.criterion import Criterion
-from search_spaces.models import LinearAutoencoder
+from search_spaces.specs.criterion import Criterion
+from search_spaces.specs.models import LinearAutoencoder
 from tests.toys import toy_trial
-from workers.choosing import choose
 from workers.models import Family, ModelError, build, builders, initialise, materialise
 from workers.models.families import Autoencoder
-from workers.snapshot import capture, restore
-from workers.store import open_store
+from workers.models.state import capture, restore
+from workers.pruning.choose import choose
+from workers.store.backends import open_store
 from workers.trial import run_trial
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:enable_nested_tensor is True")

@@ -4,18 +4,19 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from search_spaces.methods import FixedEpoch
-from search_spaces.models import models
+from search_spaces.specs.methods import FixedEpoch
+from search_spaces.specs.models import models
 from search_spaces.trial import Recipe
 from tests.toys import EVERY_MODEL
-from workers.choosing import choose
+from workers.channels.compaction import Compaction
+from workers.lab.stages import AS_THE_RECIPE
+from workers.masks import keep_top
 from workers.models import Family, build, initialise, materialise
-from workers.pruning import keep_top, magnitude
-from workers.pruning.compaction import Compaction
-from workers.snapshot import capture, restore
-from workers.stages import AS_THE_RECIPE
-from workers.trainee import Trainee
-from workers.training import optimizers_of
+from workers.models.state import capture, restore
+from workers.pruning import magnitude
+from workers.pruning.choose import choose
+from workers.training.compact import Trainee
+from workers.training.loop import optimizers_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

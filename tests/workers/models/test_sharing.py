@@ -11,21 +11,22 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from search_spaces.criterion import Criterion
-from search_spaces.models import LinearAutoencoder
+from search_spaces.specs.criterion import Criterion
+from search_spaces.specs.models import LinearAutoencoder
 from search_spaces.trial import Recipe
-from workers.choosing import choose
-from workers.flops import step_flops
+from workers.channels.kept import channel_groups
+from workers.costs.flops import step_flops
+from workers.lab.stages import AS_THE_RECIPE
+from workers.masks import Mask, keep_top
 from workers.models import Family, ModelError, build, builders, initialise, materialise
 from workers.models.families import GAN, Autoencoder
-from workers.moving import graft
-from workers.pruning import Mask, keep_top, magnitude, random
-from workers.pruning.channels import channel_groups
-from workers.scoring import Subject, scorers
-from workers.snapshot import capture, restore
-from workers.stages import AS_THE_RECIPE
-from workers.trainee import Trainee
-from workers.training import optimizers_of
+from workers.models.state import capture, restore
+from workers.pruning import magnitude, random
+from workers.pruning.choose import choose
+from workers.pruning.criteria import Subject, scorers
+from workers.pruning.transfer import graft
+from workers.training.compact import Trainee
+from workers.training.loop import optimizers_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from search_spaces.models import SNGAN, LinearAutoencoder
+from search_spaces.specs.models import SNGAN, LinearAutoencoder
 from workers.models import build, builders, initialise, materialise
 from workers.models.families import Autoencoder
-from workers.models.spectral import SpectralNorm, spare_empty_kernels
+from workers.models.layers.spectral import SpectralNorm, spare_empty_kernels
 
 LAYERS = {
     "conv": (lambda: nn.Conv2d(3, 4, 3), (2, 3, 5, 5)),

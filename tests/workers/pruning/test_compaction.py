@@ -7,15 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.models import DCGAN, SNGAN, VAE, WGANGP, ConvAutoencoder, LinearAutoencoder
+from search_spaces.specs.models import DCGAN, SNGAN, VAE, WGANGP, ConvAutoencoder, LinearAutoencoder
 from search_spaces.trial import Recipe
+from workers.channels.compaction import Compaction
+from workers.channels.kept import channel_groups, expand, groups_within, kept_channels
+from workers.masks import Mask, keep_top
 from workers.models import Family, build, initialise, materialise
 from workers.models.families import Autoencoder
-from workers.pruning import Mask, keep_top, random
-from workers.pruning.channels import channel_groups, expand, groups_within, kept_channels
-from workers.pruning.compaction import Compaction
-from workers.snapshot import MOMENTS, capture, restore, weights_only
-from workers.training import Epoch, optimizers_of, train
+from workers.models.state import MOMENTS, capture, restore, weights_only
+from workers.pruning import random
+from workers.training.loop import Epoch, optimizers_of, train
 
 Tensors = dict[str, Tensor]
 

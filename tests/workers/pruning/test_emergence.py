@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from workers.pruning import Emergence, Mask
+from workers.masks import Emergence, Mask
 
 SIZE = 100
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.pruning import Mask
+from workers.masks import Mask
 
 SHAPES = {"a.weight": (3, 4), "b.weight": (700,), "c.weight": (2, 3, 4, 5)}
 

@@ -10,9 +10,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
+from workers.masks import keep_top
 from workers.models.backbones.residual import Residual
-from workers.pruning import ScoreError, grasp, keep_top, magnitude, random, snip, synflow
-from workers.pruning.scorers import Loss
+from workers.pruning import ScoreError, grasp, magnitude, random, snip, synflow
+from workers.pruning.scores import Loss
 
 STEP = 1e-5
 DENSITIES = (0.0, 0.013, 0.2, 0.5, 0.77, 1.0)

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
-from search_spaces.sparsity import density_after
-from workers.pruning import Mask, drawn_of, keep_top, magnitude, random, shuffle_layers
-from workers.pruning.selector import Ranking, tie_breaker
+from search_spaces.specs.sparsity import density_after
+from workers.masks import Mask, drawn_of, keep_top
+from workers.masks.selector import Ranking, tie_breaker
+from workers.pruning import magnitude, random, shuffle_layers
 
 
 def scores(*sizes: int, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from workers.pruning import Mask, erk, random_global, shuffle_filters, shuffle_layers
+from workers.masks import Mask
+from workers.pruning import erk, random_global, shuffle_filters, shuffle_layers
 
 SHAPES = {"conv.weight": (16, 3, 4, 4), "up.weight": (8, 16, 4, 4), "linear.weight": (10, 40)}
 AXES = {"conv.weight": 0, "up.weight": 1, "linear.weight": 0}

@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from workers.models.kernels import ORIGINAL, kernel_of
-from workers.models.tensors import ModelError
+from workers.models.layers.kernels import ORIGINAL, kernel_of
+from workers.models.layers.tensors import ModelError
 
 
 @dataclass(frozen=True, slots=True)

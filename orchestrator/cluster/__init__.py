@@ -1,0 +1,1 @@
+"""The cluster: the driver, and its workers on Ray."""

@@ -1,0 +1,1 @@
+"""Planning: dry runs joined, and what a store holds of them."""

@@ -1,0 +1,1 @@
+"""Pricing: what a plan takes here, and on a GPU."""

@@ -1,0 +1,144 @@
+"""A session: what is missing of a sweep is run, and told from its first sentence to its exit code."""
+
+from __future__ import annotations
+
+import pdb
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator import exit_codes, sweeps
+from orchestrator.asked import Asked, planned
+from orchestrator.execution.budget import Limits
+from orchestrator.execution.executor import InProcess
+from orchestrator.planning.inventory import take_inventory
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.sources import remember
+from orchestrator.terminal.options import Where, hint
+from orchestrator.terminal.output import out, say
+from orchestrator.terminal.progress import duration
+from orchestrator.terminal.running import INTERRUPTED, Ran, run_missing
+from orchestrator.terminal.tables import trials_table
+from search_spaces import SweepError
+from search_spaces.sweep import Sweep
+from search_spaces.trial import Trial
+from workers.store.backends import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Which trials to try again: failed ones, with `diverged` also diverged ones; `only` limits this to some ids."""
+
+    diverged: bool = False
+    only: tuple[str, ...] = ()
+
+    @property
+    def statuses(self) -> tuple[str, ...]:
+        return ("failed", "diverged") if self.diverged else ("failed",)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of a sweep in a store, which the user calls `called`."""
+
+    asked: Asked
+    store: Store
+    called: str
+    where: Where
+    limits: Limits
+
+    def run(self, again: Again | None = None) -> int:
+        """Run the missing trials and those to be tried `again`. Returns the exit code of the command."""
+        began = time.monotonic()
+        chosen = self._chosen(again.only if again else ())
+        plan, stands = planned(self.asked), self._standing()
+        if again:
+            stands = self._retry(plan, stands, chosen, again)
+        executor, ran, error = self.where.executor(), Ran(0, 0.0, None), None
+        missing = [trial for trial in stands.missing if trial.id in chosen]
+        if missing:
+            for settled in self.asked.told:
+                say(settled)
+            self.asked.record()
+            remember(self.asked.says, self.store)
+            with executor as place:
+                ran = run_missing(plan, self.asked.sweep, missing, self.store, place, self.limits)
+            error = place.error if isinstance(place, InProcess) else None
+            stands = self._standing()
+        else:
+            self.asked.record()
+            sweeps.enroll(self.asked.sweep, self.asked.trials, self.store)
+        out.print(trials_table(stands.rows, out.width))
+        say(f"{summary(self.asked.sweep, stands)}, in {duration(time.monotonic() - began)}")
+        say(_shared(plan, ran))
+        say(f'In Python: from orchestrator import results; results.trials("{self.store.uri}")')
+        if error:
+            pdb.post_mortem(error.__traceback__)
+        return self._end(stands, ran, again)
+
+    def _chosen(self, only: Sequence[str]) -> dict[str, Trial]:
+        """The trials of those ids, or all, by id.
+
+        Raises:
+            SweepError: if there is none of such an id.
+        """
+        known = {trial.id: trial for trial in self.asked.trials}
+        for trial_id in only:
+            if trial_id not in known:
+                status = hint("status", self.asked.file, store=self.called)
+                raise SweepError(f"--trial {trial_id}: the sweep has no such trial; {status} lists its trials")
+        return {trial_id: known[trial_id] for trial_id in only} or known
+
+    def _standing(self) -> sweeps.Standing:
+        return sweeps.standing(self.asked.trials, self.store)
+
+    def _retry(self, plan: Plan, stands: sweeps.Standing, chosen: Mapping[str, Trial], again: Again) -> sweeps.Standing:
+        """Forget how trials ended that are to be tried again."""
+        own = [planned for planned in plan.trials if planned.trial.id in chosen]
+        stages = {key: stage for each in own for key, stage in each.stages.items()}
+        with sweeps.only_driver(self.asked.sweep, self.store):  # or what another one is at would be forgotten
+            retried = sweeps.clear_failures(chosen.values(), stages.values(), self.store, again.statuses)
+        missing = take_inventory(plan, self.store).missing_epochs
+        left = sum(missing[line] for line in {line for each in own for line in each.ends})
+        kinds = " or ".join(again.statuses)
+        found = summary(self.asked.sweep, stands)
+        say(f"found {found}; trials to try again ({kinds}): {retried}; epochs left to train: {left}")
+        return self._standing() if retried else stands
+
+    def _end(self, stands: sweeps.Standing, ran: Ran, again: Again | None) -> int:
+        """Say how to go on from here; the exit code."""
+        only = (word for trial_id in (again.only if again else ()) for word in ("--trial", trial_id))
+        resume = hint("resume", self.asked.file, *only, *self.where.words, store=self.called)
+        if ran.stopped:
+            say(f"Stopped: {ran.stopped}; {resume} goes on from here.")
+            return exit_codes.INTERRUPTED if ran.stopped == INTERRUPTED else exit_codes.SPENT
+        asked_for = set(again.only) if again and again.only else {trial.id for trial in self.asked.trials}
+        failed = stands.rows[(stands.rows["status"] == "failed") & stands.rows["trial_id"].isin(asked_for)]
+        if failed.empty:
+            return 0
+        first = failed.iloc[0]
+        say(f"Failed trials: {len(failed)}. The first error: {first['error']}")
+        say(f"Where it happened: {hint('error', first['trial_id'], store=self.called)}")
+        say(f"How each trial stands: {hint('status', self.asked.file, store=self.called)}")
+        say(f"To try them again once this is mended: {resume}")
+        return exit_codes.FAILED
+
+
+def _shared(plan: Plan, ran: Ran) -> str:
+    alone, shared = plan.epochs_alone, plan.epochs
+    helped = ran.epochs > 0 and ran.seconds_saved > 0
+    saved = f", which saves about {duration(ran.seconds_saved)} of training" if helped else ""
+    return (
+        f"sharing: {shared:,} epochs, of which this run trained {ran.epochs:,}, stand for the {alone:,} of trials "
+        f"that train alone ({plan.epochs_chained:,} as one chain a search){saved}"
+    )
+
+
+def summary(sweep: Sweep, stands: sweeps.Standing) -> str:
+    """How many trials of a sweep stand how."""
+    idle = len(stands.missing) - stands.running
+    no_ticket = f"{stands.no_ticket} without a ticket, " if stands.no_ticket else ""
+    return (
+        f"{sweep.name}: {stands.done} done, {stands.running} running, {stands.failed} failed, "
+        f"{stands.diverged} diverged, {no_ticket}{idle} missing"
+    )

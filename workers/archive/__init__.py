@@ -1,0 +1,1 @@
+"""The archive: what stages make, and what is known of it."""

@@ -1,0 +1,61 @@
+"""Tickets in files: what marks them, and by what keys an imported one is known in a store. No torch."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from pydantic import ValidationError
+
+from search_spaces.canonical import digest
+from search_spaces.errors import TombolaError, sentence
+from search_spaces.plugins import import_plugins
+from search_spaces.transfer import Imported
+from workers.lab.stages import Line, MaskKey, State
+from workers.store import names
+from workers.store.backends import Store
+from workers.store.objects import Objects
+
+FORMAT = "tombola ticket 1"
+"""What the metadata of a ticket file hold as `format`."""
+
+MASK = "mask/"
+"""Prefix of a mask's tensors in a ticket file; all other tensors are weights and buffers."""
+
+
+class TicketError(TombolaError):
+    """A ticket that cannot be imported, or that is not there."""
+
+
+def imported_mask(sha256: str) -> MaskKey:
+    """The key of the mask of a ticket file, by the SHA-256 of its content."""
+    return MaskKey(digest({"verb": "import", "version": 1, "ticket": sha256, "part": "mask"}))
+
+
+def imported_state(sha256: str) -> State:
+    """The state of the weights of a ticket file; it has no moments, and no epoch but 0."""
+    return State(Line(digest({"verb": "import", "version": 1, "ticket": sha256, "part": "state"})), 0)
+
+
+def plugins_of(store: Store, ticket: str) -> tuple[str, ...]:
+    """The plugins that the model of an imported ticket needs."""
+    return tuple((Objects(store).read_fact(names.ticket(ticket), dict[str, Any]) or {}).get("plugins", ()))
+
+
+def imported(store: Store, ticket: str) -> Imported:
+    """The imported ticket of that id; the plugins that its model needs are brought in.
+
+    Raises:
+        TicketError: if the store has none, or its model is not known here.
+    """
+    fact = Objects(store).read_fact(names.ticket(ticket), dict[str, Any])
+    if fact is None:
+        bring = f"tombola import FILE --store {shlex.quote(store.uri)}"
+        raise TicketError(f"no ticket {ticket!r} in store {store.uri}; `{bring}` brings one in")
+    try:
+        import_plugins(plugins_of(store, ticket))
+        return Imported.model_validate({key: fact.get(key) for key in Imported.model_fields})
+    except ValidationError as error:
+        raise TicketError(f"ticket {ticket}: {sentence(error)}") from error
+    except ValueError as error:
+        raise TicketError(f"ticket {ticket}: {error}") from error

@@ -1,0 +1,1 @@
+"""Costs: what a training step takes, in FLOPs."""

@@ -1,0 +1,136 @@
+"""Floating-point operations of computations, and of a training step kernel by kernel.
+
+One convention holds throughout: a multiply-add is two FLOPs, and what is counted are convolutions, transposed
+convolutions and matrix products, forward, backward and double backward, by the formulas of
+`torch.utils.flop_counter`. A transposed convolution thus counts at the resolution of its input. Biases, norms,
+activations, losses and optimizers are not counted, and every product counts whole, whatever zeros it meets. What
+torch has no formula for counts as nothing, such as products with a vector, and fused attention on a CPU; and the weight
+gradient of a grouped convolution counts as if it had no groups.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import Node
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from workers.models import Family
+
+
+class FlopCounter(TorchDispatchMode):
+    """Counts the FLOPs of whatever runs while it is entered, on any device; `total` is what there were so far.
+
+    torch's own FlopCounterMode also follows modules, and for that fails where `torch.autograd.grad` goes through one
+    whose inputs are leaves.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        formula = flop_registry.get(func.overloadpacket)
+        if formula is None:
+            return self._inside(func, args, kwargs)
+        outputs = func(*args, **kwargs)
+        self.total += formula(*args, **kwargs, out_val=outputs)
+        return outputs
+
+    def _inside(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a function without a formula, counting what it is composed of."""
+        if func is torch.ops.prim.device.default:  # no operation, though it comes as one
+            return func(*args, **kwargs)
+        # Under inference_mode `linear` and its like arrive whole: the products are inside them.
+        with self:
+            outputs = func.decompose(*args, **kwargs)
+        return func(*args, **kwargs) if outputs is NotImplemented else outputs
+
+
+def step_flops(family: Family, image: tuple[int, int, int], batch: int) -> dict[str, float]:
+    """FLOPs of one training step on `batch` images (channels, height, width), by the prunable kernel they are for.
+
+    The step is that of `workers.training.loop`: every loss in turn, each with its backward pass to the parameters of its
+    own phase; where losses are not due in every step, it is the mean over a period of steps. What belongs to no
+    prunable kernel is under the key "", which is left out where there is nothing. Neither weights nor work are
+    needed: the family may be on the meta device, and is left as it was.
+    """
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    double = _with_fake_tensors(family, fake)
+    with fake, FlopCounter() as counter:
+        meters = {name: _Meter(counter) for name in double.kernels()}
+        for name, layers in double.layers().items():
+            for layer in layers:
+                meters[name].attach(layer)
+        double.networks.train()
+        for step in range(double.period):
+            for loss in islice(double.losses(torch.empty(batch, *image), torch.Generator()), double.due(step)):
+                loss.value.backward(inputs=double.parameters_of(loss.phase))
+    flops = {name: meter.flops for name, meter in meters.items()}
+    rest = counter.total - sum(flops.values())
+    of_period = flops | {"": rest} if rest else flops
+    return {name: count if double.period == 1 else count / double.period for name, count in of_period.items()}
+
+
+def sparse_flops(per_kernel: Mapping[str, float], densities: Mapping[str, float]) -> float:
+    """What of the FLOPs of `step_flops` is left in theory, if each kernel costs no more than the weights it keeps.
+
+    What has no density, such as the FLOPs of no kernel, counts whole.
+    """
+    return sum(flops * densities.get(name, 1.0) for name, flops in per_kernel.items())
+
+
+def _with_fake_tensors(family: Family, fake: FakeTensorMode) -> Family:
+    """A copy of the family whose weights and buffers have the looks of tensors on the CPU, but no contents.
+
+    The meta device alone would not do: neither autocast nor generators know it.
+    """
+    stand_ins: dict[int, Any] = {}  # what deepcopy is to take for a copy, by the id of the original
+    with fake:
+        for parameter in family.networks.parameters():
+            stand_in = torch.empty(parameter.shape, dtype=parameter.dtype)
+            stand_ins[id(parameter)] = nn.Parameter(stand_in, parameter.requires_grad)
+        for buffer in family.networks.buffers():
+            stand_ins[id(buffer)] = torch.empty(buffer.shape, dtype=buffer.dtype)
+    return copy.deepcopy(family, stand_ins)
+
+
+class _Meter:
+    """Reads a counter when a layer starts and when it stops, forward and backward; `flops` is what it took in all.
+
+    Where gradients are differentiated too, it goes on in the graph that they leave.
+    """
+
+    def __init__(self, counter: FlopCounter) -> None:
+        self.flops = 0
+        self._counter = counter
+        self._began = 0
+        self._followed: set[Node | None] = set()
+
+    def attach(self, layer: nn.Module) -> None:
+        layer.register_forward_pre_hook(self._start)
+        layer.register_forward_hook(lambda _, inputs, output: self._stop((output,), inputs))
+
+    def _start(self, *_: object) -> None:
+        self._began = self._counter.total
+
+    def _stop(self, results: Sequence[Tensor | None], sources: Sequence[Tensor | None]) -> None:
+        """Go on measuring in the graph that leads from results to leaves without passing through sources."""
+        self.flops += self._counter.total - self._began
+        self._followed |= {source.grad_fn for source in sources if source is not None}
+        pending = [result.grad_fn for result in results if result is not None]
+        while pending:
+            node = pending.pop()
+            if node is not None and node not in self._followed:
+                self._followed.add(node)
+                node.register_prehook(self._start)
+                node.register_hook(self._stop)
+                pending.extend(following for following, _ in node.next_functions)

@@ -1,0 +1,1 @@
+"""Reading data sets: files, pictures, checks, and the cache of what was decoded."""

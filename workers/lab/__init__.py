@@ -1,0 +1,1 @@
+"""The laboratory: the verbs that searches are written in, and what they refer to. No torch."""

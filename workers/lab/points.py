@@ -1,0 +1,130 @@
+"""Which points of a line are wanted, and which segments of it are still to be trained."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from workers.lab.stages import Emerge, Graft, Select, Stage, Train
+from workers.store import names
+
+FULL, WEIGHTS, CHECKPOINT = "full", "weights", "checkpoint"
+"""How a point is kept: with moments, so that training can go on from it; without; or only until its segment ends."""
+
+_STATE_NAME = re.compile(rf"{names.STATES}/[^/]+/(?P<line>[^/]+)/(?P<epoch>\d+)\.(?P<kept>full|weights|checkpoint)")
+
+Points = Mapping[str, Mapping[int, str]]
+"""For every line, by key: the epochs at which a plan needs a point, and how each is to be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a plan wants of each line, by key: its points, and the masks that are to emerge on it."""
+
+    points: Points
+    emerging: Mapping[str, Sequence[Emerge]]
+
+    @classmethod
+    def by(cls, stages: Iterable[Stage]) -> Wanted:
+        """What a set of stages wants."""
+        stages = list(stages)
+        emerging: defaultdict[str, list[Emerge]] = defaultdict(list)
+        for stage in stages:
+            if isinstance(stage, Emerge):
+                emerging[stage.line.key].append(stage)
+        return cls(_points(stages), dict(emerging))
+
+    def of(self, lines: Iterable[str]) -> Wanted:
+        """What is wanted of some lines."""
+        lines = set(lines)
+        return Wanted(
+            {line: wanted for line, wanted in self.points.items() if line in lines},
+            {line: emerging for line, emerging in self.emerging.items() if line in lines},
+        )
+
+    def points_before(self, stage: Emerge) -> dict[int, str]:
+        """The points of its line that are trained before its mask emerges, or in which it does.
+
+        Those are all up to its last epoch; where training goes on, also the next, since it passes through that epoch.
+        """
+        points = self.points.get(stage.line.key, {})
+        through = min((epoch for epoch in points if epoch >= stage.last), default=stage.last)
+        return {epoch: kept for epoch, kept in points.items() if epoch <= through}
+
+
+def _points(stages: Iterable[Stage]) -> dict[str, dict[int, str]]:
+    """The points that a set of stages needs.
+
+    Weights alone are kept of the last point of a line, and of those that are only looked at, unless another line starts
+    there. All others are where later tickets may start, too.
+    """
+    wanted: defaultdict[str, set[int]] = defaultdict(set)
+    origins, seen = set(), set()
+    for stage in stages:
+        if isinstance(stage, Train):
+            assert stage.line.origin is not None
+            wanted[stage.line.key].add(stage.to)
+            origins.add(stage.line.origin.key)
+            if stage.line.moments is not None:
+                origins.add(stage.line.moments.key)
+        elif isinstance(stage, Graft):
+            origins.add(stage.onto.key)
+        elif isinstance(stage, Select):
+            seen |= {candidate.state.key for candidate in stage.candidates}
+    ends = {f"{line}@{max(epochs)}" for line, epochs in wanted.items()}
+    light = (seen | ends) - origins
+    return {
+        line: {epoch: WEIGHTS if f"{line}@{epoch}" in light else FULL for epoch in sorted(epochs)}
+        for line, epochs in wanted.items()
+    }
+
+
+@dataclass
+class Held:
+    """The epochs of one line that a store holds, by how they are kept."""
+
+    full: set[int] = field(default_factory=set)
+    weights: set[int] = field(default_factory=set)
+    checkpoint: set[int] = field(default_factory=set)
+
+    def add(self, epoch: int, kept: str) -> None:
+        {FULL: self.full, WEIGHTS: self.weights, CHECKPOINT: self.checkpoint}[kept].add(epoch)
+
+    def has(self, epoch: int, kept: str) -> bool:
+        return epoch in self.full or (kept == WEIGHTS and epoch in self.weights)
+
+    @classmethod
+    def parse(cls, state_names: Iterable[str]) -> dict[str, Held]:
+        """What is held of every line that `state_names`, names of states in a store, belong to."""
+        held: defaultdict[str, Held] = defaultdict(cls)
+        for name in state_names:
+            if found := _STATE_NAME.fullmatch(name):  # other files are none of ours
+                held[found["line"]].add(int(found["epoch"]), found["kept"])
+        return dict(held)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a line to train in one go: from a point that is there to one that is to be kept."""
+
+    begin: int
+    end: int
+    kept: str
+
+
+def missing_segments(start: int, wanted: Mapping[int, str], held: Held) -> list[Segment]:
+    """The segments that a line starting at epoch `start` still lacks, in order.
+
+    Each goes on from the latest point before its end that holds moments: where a segment follows, the one before it
+    leaves a checkpoint. Of a point whose moments were not kept the epochs before it are trained again if somebody
+    now wants to go on from it.
+    """
+    ready = {start} | held.full | held.checkpoint
+    segments = []
+    for epoch, kept in sorted(wanted.items()):
+        if not held.has(epoch, kept):
+            segments.append(Segment(max(e for e in ready if e <= epoch), epoch, kept))
+            ready.add(epoch)
+    return segments

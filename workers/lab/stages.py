@@ -1,0 +1,334 @@
+"""What searches are made of: references to states and masks, and the stages that make them.
+
+All of it is known before any work is done, and none of it needs torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NewType
+
+from search_spaces.canonical import digest
+from search_spaces.specs.criterion import Criterion
+from search_spaces.specs.datasets import DatasetSpec
+from search_spaces.specs.models import ModelSpec
+from search_spaces.trial import Distances, Evaluation
+from workers.store import names
+
+MaskKey = NewType("MaskKey", str)
+
+DENSE = MaskKey(digest({"verb": "dense", "version": 1}))
+"""The mask that keeps every weight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """In what the steps of a line depart from the trial's recipe.
+
+    `l1` weighs a penalty on the scales of norms; the learning rate is that of `lag` epochs before.
+    """
+
+    l1: float = 0.0
+    lag: int = 0
+
+
+AS_THE_RECIPE = Steps()
+
+
+@dataclass(frozen=True, slots=True)
+class Slim:
+    """A narrower network, with as many parameters as the trial's model has under a mask, or as many FLOPs."""
+
+    mask: MaskKey
+    equal: Literal["parameters", "flops"]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A trajectory: all the states that training under one mask passes through from one origin.
+
+    The line of an initialisation has no origin; its one point is epoch 0. So has that of a graft, whose one point is
+    `begins`. `moments` is the state whose optimizer moments training begins with: the origin's own, those of another
+    state, or none. `slim` is what the network was narrowed to when it was initialised, if it was.
+    """
+
+    key: str
+    origin: State | None = None
+    mask: MaskKey = DENSE
+    steps: Steps = AS_THE_RECIPE
+    moments: State | None = None
+    slim: Slim | None = None
+    begins: int = 0
+
+    @property
+    def start(self) -> int:
+        """The epoch that the line begins at."""
+        return self.origin.epoch if self.origin else self.begins
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A point on a line: all weights, buffers and optimizer moments at the end of an epoch.
+
+    Where a mask emerged the epoch depends on data; such a state is known by its `emergence`. Before the work is done,
+    its epoch is the earliest there can be.
+    """
+
+    line: Line
+    epoch: int
+    emergence: MaskKey | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.line.key}@{self.epoch}" if self.emergence is None else f"{self.emergence}@emergence"
+
+    @property
+    def stage(self) -> str:
+        """The key of the stage that makes it."""
+        return self.emergence or self.key
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A start state and a mask: what a search finds.
+
+    `found` is the state that the mask was found in, which the ticket may not start from. `end` is the epoch
+    that the ticket is trained to; left out, the trial's last. `steps` are those of its training, and `moments` is the
+    state whose optimizer moments that begins with; left out, its optimizer is a fresh one.
+    """
+
+    start: State
+    mask: MaskKey
+    found: State
+    end: int | None = None
+    steps: Steps = AS_THE_RECIPE
+    moments: State | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Initial:
+    """Make the first state of a network; `draw` tells independent initialisations of one seed apart."""
+
+    line: Line
+    draw: str
+
+    @property
+    def key(self) -> str:
+        return State(self.line, 0).key
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        slim = self.line.slim
+        return () if slim is None or slim.mask == DENSE else (slim.mask,)
+
+
+@dataclass(frozen=True, slots=True)
+class Train:
+    """Train along a line to the end of epoch `to`."""
+
+    line: Line
+    to: int
+
+    @property
+    def key(self) -> str:
+        return State(self.line, self.to).key
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        assert self.line.origin is not None
+        masks = () if self.line.mask == DENSE else (self.line.mask,)
+        moments = () if self.line.moments in (None, self.line.origin) else (self.line.moments.stage,)
+        return (self.line.origin.stage, *masks, *moments)
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Of the weights that `within` keeps, keep those that are best `by` a criterion, a share `density` of all."""
+
+    key: MaskKey
+    state: State
+    within: MaskKey
+    by: Criterion
+    density: float
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.state.stage, *(() if self.within == DENSE else (self.within,)))
+
+    @property
+    def object(self) -> str:
+        return names.mask(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Emerge:
+    """Train a line until the masks of its epochs have come to rest, at epoch `last` at the latest.
+
+    The mask of an epoch is chosen `by` a criterion, to density `density`. It has come to rest where the newest of
+    `look_back` masks differs from each of the others on a share of at most `delta`.
+    """
+
+    key: MaskKey
+    line: Line
+    by: Criterion
+    density: float
+    look_back: int
+    delta: float
+    last: int
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        assert self.line.origin is not None
+        return (self.line.origin.key,)
+
+    @property
+    def object(self) -> str:
+        return names.mask(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Redraw:
+    """Keep as much of a mask elsewhere, as the control `how` says; `draw` tells independent ones of a seed apart."""
+
+    key: MaskKey
+    mask: MaskKey
+    how: str
+    draw: str
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return () if self.mask == DENSE else (self.mask,)
+
+    @property
+    def object(self) -> str:
+        return names.mask(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Giver:
+    """A model, for images (C, H, W), that a mask or weights come from, which is not the trial's own.
+
+    `code` identifies that of a plugin which brings it.
+    """
+
+    model: ModelSpec
+    image: tuple[int, int, int]
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Move the part of a mask that is of some `bodies` to the same roles of the trial's model, which are its scope."""
+
+    key: MaskKey
+    mask: MaskKey
+    giver: Giver
+    bodies: tuple[str, ...]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.mask,)
+
+    @property
+    def object(self) -> str:
+        return names.mask(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Graft:
+    """Put the weights that `source` has of some `bodies` in the same roles of a state `onto`."""
+
+    line: Line
+    source: State
+    onto: State
+    giver: Giver
+    bodies: tuple[str, ...]
+
+    @property
+    def state(self) -> State:
+        return State(self.line, self.line.begins)
+
+    @property
+    def key(self) -> str:
+        return self.state.key
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.source.stage, self.onto.stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Train a classifier, named by its network, on a labelled data set."""
+
+    key: str
+    network: str
+    dataset: DatasetSpec
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def object(self) -> str:
+        return names.classifier(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Take the features of real images that models are compared with; `classifier` is what has to be there for it."""
+
+    key: str
+    distances: Distances
+    part: str
+    samples: int
+    classifier: str | None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return () if self.classifier is None else (self.classifier,)
+
+    @property
+    def object(self) -> str:
+        return names.features(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Measure a state on a part of the held-out data, against `features` of real images and with a `classifier`."""
+
+    key: str
+    state: State
+    evaluation: Evaluation
+    part: str
+    features: str | None
+    classifier: str | None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (self.state.key, *(key for key in (self.features, self.classifier) if key is not None))
+
+    @property
+    def object(self) -> str:
+        return names.evaluation(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """Find the best of several states, by what was measured on each, and measure that one as `last` was measured."""
+
+    key: str
+    candidates: tuple[Evaluate, ...]
+    by: str
+    last: Evaluate
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return (*(candidate.key for candidate in self.candidates), *self.last.needs)
+
+    @property
+    def object(self) -> str:
+        return names.selection(self.key)
+
+
+Stage = Initial | Train | Prune | Emerge | Redraw | Move | Graft | Fit | Features | Evaluate | Select

@@ -1,0 +1,1 @@
+"""Measures: every metric there is, and what measuring asks for. No torch."""

@@ -1,0 +1,102 @@
+"""Demands: what a trial asks of its data set and its model, checked before anything trains."""
+
+from __future__ import annotations
+
+from search_spaces.errors import TombolaError
+from search_spaces.trial import Evaluation, Trial
+from workers.data.reading.card import DatasetCard
+from workers.measures.feature_spaces import SPACES, Features
+from workers.measures.metrics import AVERAGED, METRICS, distance_metrics
+
+
+class TooFewImagesError(TombolaError):
+    """A trial asks for more images than its data set has."""
+
+
+class DemandError(TombolaError):
+    """A trial asks for a measure that its model or its data set does not have."""
+
+
+def check_demands(trial: Trial, card: DatasetCard) -> None:
+    """Check that a trial can be measured as it asks.
+
+    Raises:
+        TooFewImagesError: if it takes more images than there are.
+        DemandError: if something else is missing.
+    """
+    _check_images(trial, card)
+    if trial.evaluation.downstream and not card.classes:
+        raise DemandError(f"evaluation.downstream: {trial.dataset.name} has no labels to train a classifier on")
+    features = trial.evaluation.distances.features
+    if features in SPACES and (problem := wrong_channels(trial, card, features)):
+        raise DemandError(f"evaluation.distances: {problem}")
+    if trial.evaluation.selection:
+        selected_by(trial)
+
+
+def wrong_channels(trial: Trial, card: DatasetCard, features: Features) -> str | None:
+    """Why these features are not for the images of a trial, or None."""
+    for_channels = SPACES[features].channels
+    if card.image[0] in for_channels:
+        return None
+    return f"{features} is for images of {for_channels[0]} channel, {trial.dataset.name} has {card.image[0]}"
+
+
+def selected_by(trial: Trial) -> str:
+    """The metric by which the best epoch of a trial is selected.
+
+    Raises:
+        DemandError: if there is none, or it is not measured.
+    """
+    selection, model = trial.evaluation.selection, trial.model
+    assert selection is not None
+    elsewhere = {*distance_metrics("inception"), *distance_metrics("fashion"), "downstream_accuracy"}
+    own = [name for name in METRICS if name not in elsewhere and not name.startswith(AVERAGED)]
+    candidates = (*distance_metrics(trial.evaluation.distances.features), "elbo", *own)
+    known = [name for name in candidates if METRICS[name].best and model.family in METRICS[name].of]
+    by = selection.by or next(iter(known), None)
+    if by is None:
+        raise DemandError(f"evaluation.selection: without distances a {model.name} has nothing to be selected by")
+    if by not in known:
+        there = ", ".join(dict.fromkeys(known)) or "nothing"
+        raise DemandError(f"evaluation.selection.by: {by!r} is not measured there on a {model.name}; known: {there}")
+    return by
+
+
+def _check_images(trial: Trial, card: DatasetCard) -> None:
+    batch, evaluation, name = trial.recipe.batch, trial.evaluation, trial.dataset.name
+    looked_at = trial.finder.criterion.images if trial.finder else None
+    if looked_at and looked_at > card.train:
+        raise TooFewImagesError(
+            f"method {trial.method.name!r}: images: {looked_at} is more than the {card.train} training images of {name}"
+        )
+    if batch > card.train:
+        raise TooFewImagesError(f"recipe.batch: {batch} is more than the {card.train} training images of {name}")
+    compared = evaluation.compared
+    if _from_training(evaluation) and compared > card.train:
+        raise TooFewImagesError(
+            f"evaluation.distances.samples: {compared} is more than the {card.train} training images of {name}"
+        )
+    field, reported = _reported_on(evaluation)
+    if reported > card.held_out:
+        raise TooFewImagesError(f"{field}: {reported} is more than the {card.held_out} held-out images of {name}")
+    if evaluation.selection and reported + evaluation.selection.samples > card.held_out:
+        raise TooFewImagesError(
+            f"evaluation.selection.samples: {evaluation.selection.samples} for selection and {reported} to report on "
+            f"are more than the {card.held_out} held-out images of {name}"
+        )
+
+
+def _from_training(evaluation: Evaluation) -> bool:
+    return evaluation.distances.features != "none" and evaluation.distances.reference == "train"
+
+
+def _reported_on(evaluation: Evaluation) -> tuple[str, int]:
+    """How many held-out images metrics are reported on, and which field says so."""
+    if evaluation.distances.features == "none" or _from_training(evaluation):
+        return "evaluation.samples", evaluation.samples
+    return max(
+        ("evaluation.samples", evaluation.samples),
+        ("evaluation.distances.samples", evaluation.compared),
+        key=lambda f: f[1],
+    )

@@ -1,0 +1,1 @@
+"""Profiles: how long work takes on this machine."""

@@ -1,0 +1,67 @@
+"""Choosing: from a network and a criterion to a mask."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from search_spaces.specs.criterion import Criterion
+from search_spaces.specs.registry import maker
+from workers.masks import Mask, drawn_of, keep_top, tie_breaker
+from workers.models import Family
+from workers.pruning.choose_channels import choose_channels
+from workers.pruning.chosen import Chosen
+from workers.pruning.criteria import Subject, scorers
+from workers.pruning.scope import CriterionError, in_scope
+from workers.training.loop import normalised
+
+
+def can_be_scored(family: Family, by: Criterion) -> bool:
+    """Whether a network has what a criterion scores."""
+    try:
+        choose_unseen(family, by, 1.0)
+    except CriterionError:
+        return False
+    return True
+
+
+def choose_unseen(family: Family, by: Criterion, density: float) -> Chosen:
+    """As `choose`, by a criterion that looks at no images.
+
+    Raises:
+        CriterionError: if the network has nothing that could be scored so.
+    """
+    return choose(family, by, density, None, torch.empty(0, 1, 1, 1, dtype=torch.uint8), seed=0, ties=0)
+
+
+def choose(
+    family: Family, by: Criterion, density: float, within: Mask | None, images: Tensor, seed: int, ties: int
+) -> Chosen:
+    """The mask of share `density` that is best by a criterion; nothing is left changed.
+
+    `images` (N, C, H, W), uint8, are what data-dependent scores look at, none for others; `seed` is that of latents,
+    `ties` that of the draw among equal scores.
+
+    Raises:
+        CriterionError: if the network has nothing that could be scored so.
+    """
+    if by.channels is not None:
+        return choose_channels(family, by, density, ties)
+    family = copy.deepcopy(family)
+    family.precision = "fp32"  # in which second derivatives are exact enough to rank weights by
+    parameters = in_scope(family, by.scope)
+    ranking = by.scope.ranking if by.scope else "global"
+    steps, score = by.iterations or 1, maker(scorers, by.score, "workers.pruning.criteria.scorers")
+    drawn = Mask({name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in parameters.items()})
+    for step in range(1, steps + 1):
+        scores = score(Subject(family, parameters, by, normalised(images), seed))
+        scores = {name: -score if by.keep == "worst" else score for name, score in scores.items()}
+        reached = density if step == steps else density ** (step / steps)
+        before, within = within, keep_top(scores, reached, within, ranking, tie_breaker(ties))
+        drawn |= drawn_of(scores, within, before, ranking)
+        for name, weight in parameters.items():
+            weight.detach().mul_(within[name].to(weight.device))
+    assert within is not None
+    return Chosen(within, within, drawn, by.score)

@@ -1,0 +1,132 @@
+"""Scoring: what each weight of a network is worth, by the scorer that a criterion names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.utils.parametrize import ParametrizationList
+
+from search_spaces.specs.criterion import Criterion
+from workers.models import NORMS, Family
+from workers.pruning import ScoreError, grasp, magnitude, snip, synflow
+from workers.pruning.scope import CriterionError
+from workers.randomness import generator, global_generators
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Weights of a network by name, to be scored by a criterion.
+
+    `images` (N, C, H, W) in [-1, 1] are what it looks at, none for scores without data; `seed` is that of latents.
+    The network is for scoring alone: its batch norms may see what they see.
+    """
+
+    family: Family
+    parameters: Mapping[str, Tensor]
+    by: Criterion
+    images: Tensor
+    seed: int
+
+
+Scorer = Callable[[Subject], dict[str, Tensor]]
+"""From a subject to the scores of its weights, by their names; higher means keep."""
+
+
+def _magnitude(subject: Subject) -> dict[str, Tensor]:
+    return magnitude(subject.parameters)
+
+
+def _snip(subject: Subject) -> dict[str, Tensor]:
+    return _by_loss(snip, subject)
+
+
+def _grasp(subject: Subject) -> dict[str, Tensor]:
+    temperature = subject.by.temperature
+    assert temperature is not None
+    hooks = [
+        subject.family.networks[name].register_forward_hook(lambda module, inputs, logits: logits / temperature)
+        for name in subject.family.logits
+    ]
+    scores = _by_loss(grasp, subject)
+    for hook in hooks:
+        hook.remove()
+    return scores
+
+
+def _synflow(subject: Subject) -> dict[str, Tensor]:
+    family, scores = subject.family, dict[str, Tensor]()
+    shared = family.shared()
+    users = {_component(name) for name, first in shared.items() if first in subject.parameters}
+    for component in [c for c in family.bodies if c in users.union(map(_component, subject.parameters))]:
+        inputs = subject.images.shape[1:] if family.bodies[component] == "encode" else (family.latent,)
+        try:
+            found = synflow(family.networks[component], inputs)
+        except ScoreError as error:
+            raise CriterionError(f"synflow cannot rank the {component}: {error}") from error
+        for inner, score in found.items():
+            name = f"{component}.{inner}"
+            first = shared.get(name, name)
+            scores[first] = scores[first] + score if first in scores else score
+    return {name: scores[name] for name in subject.parameters}
+
+
+scorers: dict[str, Scorer] = {"magnitude": _magnitude, "snip": _snip, "grasp": _grasp, "synflow": _synflow}
+BUILT_IN = {"scorers": dict(scorers)}
+"""What tombola itself has in the table that plugins add to."""
+
+
+def _by_loss(
+    scorer: Callable[[Callable[[], Iterator[Tensor]], Mapping[str, Tensor]], dict[str, Tensor]], subject: Subject
+) -> dict[str, Tensor]:
+    """Scores by each component's own loss, or by the joint one, in training mode: batch norms see the batch."""
+    family, parameters = subject.family, subject.parameters
+    family.networks.train()
+    for module in family.networks.modules():
+        if isinstance(module, ParametrizationList):
+            module.eval()  # or spectral norm would be another each time that a loss is computed
+    scores: dict[str, Tensor] = {}
+    if subject.by.loss == "joint":
+        scores = scorer(lambda: _parts(subject, None), parameters)
+    else:
+        for phase, components in family.phases.items():
+            own = {name: weight for name, weight in parameters.items() if _component(name) in components}
+            if own:
+                scores |= scorer(lambda phase=phase: _parts(subject, phase), own)  # type: ignore[misc]
+    _check_ranked(subject.by.score, scores)
+    return {name: scores[name] for name in parameters}
+
+
+def _check_ranked(score: str, scores: Mapping[str, Tensor]) -> None:
+    """Refuse scores by which a component's weights cannot be ranked."""
+    for component in dict.fromkeys(map(_component, scores)):
+        own = [values for name, values in scores.items() if _component(name) == component]
+        if not all(values.isfinite().all() for values in own):
+            raise CriterionError(f"{score} cannot rank the {component}: a score of its weights is not finite")
+        if not any(values.any() for values in own):
+            raise CriterionError(f"{score} cannot rank the {component}: the scores of all of its weights are zero")
+
+
+def _component(name: str) -> str:
+    """The component that a tensor is of."""
+    return name.split(".")[0]
+
+
+def _parts(subject: Subject, phase: str | None) -> Iterator[Tensor]:
+    """The loss of one phase, or the joint one, in chunks weighted by their size.
+
+    Batch norms normalise by the whole batch, so a network that has any sees it unchunked.
+    """
+    family, images = subject.family, subject.images
+    normed = any(isinstance(module, NORMS) for module in family.networks.modules())
+    noise = generator(subject.seed, "score", device=images.device)
+    for number, chunk in enumerate(images.split(len(images) if normed else _CHUNK)):
+        with global_generators(subject.seed, "score", number, images.device):
+            if phase is None:
+                loss = family.joint_loss(chunk, noise)
+            else:
+                loss = next(loss.value for loss in family.losses(chunk, noise) if loss.phase == phase)
+        yield loss * (len(chunk) / len(images))

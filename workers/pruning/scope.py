@@ -1,0 +1,40 @@
+"""Scoping: which of a network's weights are pruned."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from search_spaces.errors import TombolaError
+from search_spaces.specs.criterion import Scope
+from workers.models import Family
+
+
+class CriterionError(TombolaError):
+    """A criterion that a network has nothing for."""
+
+
+def in_scope(family: Family, scope: Scope | None) -> dict[str, Tensor]:
+    """The prunable weights of a network that are pruned.
+
+    Raises:
+        CriterionError: if nothing is left, or an exempt role is not there.
+    """
+    if scope is None:
+        return family.prunable()
+    roles = {name: family.role(name) for name in family.prunable()}
+    for exempt in scope.exempt:
+        if not any(_begins(role, exempt) for role in roles.values()):
+            raise CriterionError(f"scope.exempt: there is no role {exempt!r}; there are {', '.join(roles.values())}")
+    chosen = {
+        name: weight
+        for name, weight in family.prunable().items()
+        if (not scope.components or name.split(".")[0] in scope.components)
+        and not any(_begins(roles[name], exempt) for exempt in scope.exempt)
+    }
+    if not chosen:
+        raise CriterionError("scope: it leaves nothing to prune")
+    return chosen
+
+
+def _begins(role: str, beginning: str) -> bool:
+    return role == beginning or role.startswith(f"{beginning}.")

@@ -1,0 +1,1 @@
+"""Rows: the columns of the datasets, and what a trial writes into them."""

@@ -1,0 +1,163 @@
+"""Choices: in the features of which network a trial's distances are measured, settled before anything trains.
+
+A store remembers them, so that what is measured there goes on being measured in the same way, wherever it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from search_spaces.canonical import digest
+from search_spaces.errors import TombolaError
+from search_spaces.specs.datasets import FashionMNIST
+from search_spaces.trial import Distances, Evaluation, Trial
+from workers import data
+from workers.data import DataError, DatasetCard
+from workers.lab.laboratory import VERSIONS, classifier_key
+from workers.measures import pretrained as weights
+from workers.measures.feature_spaces import SPACES, Features
+from workers.measures.requirements import wrong_channels
+from workers.store import names
+from workers.store.backends import Store
+from workers.store.objects import Objects
+
+
+class DistancesError(TombolaError):
+    """Distances that cannot be measured as they are asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The distances that were settled on, and in words for what and why."""
+
+    distances: Distances
+    told: str
+
+
+class Choices:
+    """Settles the distances of trials: as the store remembers, or by what is there.
+
+    In `planning`, neither data of known sizes need be there, nor weights that a sweep names and whose SHA-256 is known.
+    """
+
+    def __init__(self, store: Store, *, planning: bool = False) -> None:
+        self._objects = Objects(store)
+        self._planning = planning
+        self._card = data.card_or_nominal if planning else data.card
+        self._made: dict[str, Choice] = {}
+        self._chosen: dict[str, str] = {}
+        self._weights: dict[Features, str] = {}
+
+    def settle(self, trials: Iterable[Trial]) -> tuple[Trial, ...]:
+        """The same trials, knowing what their distances are measured with.
+
+        Raises:
+            DistancesError: if they cannot be measured as asked for.
+            WeightsError: if pretrained weights are missing, or not the right ones.
+            DataError: if a data set is missing.
+        """
+        return tuple(self._settled(trial) for trial in trials)
+
+    @property
+    def told(self) -> list[str]:
+        """A sentence on each kind of trial that draws images: what its distances are measured in, and why."""
+        return list(dict.fromkeys(choice.told for choice in self._made.values()))
+
+    def record(self) -> None:
+        """See to it that the store remembers what was settled, and holds the weights that it takes."""
+        for key, features in self._chosen.items():
+            self._objects.commit_fact(names.choice(key), features)
+        for network, sha256 in self._weights.items():
+            self._objects.commit_fact(names.choice(_network_key(network)), sha256)
+            if network != "fashion" and self._objects.read(names.weights(sha256)) is None:
+                self._objects.commit(names.weights(sha256), weights.needed(network).path.read_bytes())
+
+    def _settled(self, trial: Trial) -> Trial:
+        if trial.evaluation.distances.settled:
+            return trial
+        if not trial.model.generates:
+            return _measured(trial, Distances(features="none"))
+        facts = trial.evaluation.model_dump(include={"samples", "distances", "selection"})
+        key = digest({**facts, "dataset": trial.dataset.model_dump()})
+        if key not in self._made:
+            features, why = self._features(trial)
+            self._made[key] = Choice(self._distances(trial, features), f"distances on {trial.dataset.name}: {why}")
+        return _measured(trial, self._made[key].distances)
+
+    def _features(self, trial: Trial) -> tuple[Features | None, str]:
+        """The features that a trial's distances are measured in, and why those."""
+        asked = trial.evaluation.distances.features
+        assert asked != "none"
+        if asked != "auto":
+            if problem := _too_few(asked, trial.evaluation):
+                raise DistancesError(f"evaluation.distances: {problem}")
+            reasons = (f"{asked}, as asked for", _missing(asked) if self._planning else None)
+            return asked, "; ".join(filter(None, reasons))
+        key = digest({"dataset": data.in_full(trial.dataset).model_dump()})
+        remembered = self._objects.read_fact(names.choice(key), str)
+        if remembered == "none":
+            return None, "none, as before in this store; name evaluation.distances.features to have any"
+        known = next((space for space in SPACES if space == remembered), None)
+        if known and _too_few(known, trial.evaluation) is None:
+            return known, f"{known}, as before in this store"
+        found, why = _best_that_is_there(trial, self._card(trial.dataset))
+        self._chosen.setdefault(key, found or "none")
+        return found, why
+
+    def _distances(self, trial: Trial, features: Features | None) -> Distances:
+        if features is None:
+            return Distances(features="none")
+        if features not in self._weights:
+            known = self._objects.read_fact(names.choice(_network_key(features)), str)
+            self._weights[features] = known or self._weights_of(features)
+        chosen = {"features": features, "weights": self._weights[features]}
+        return trial.evaluation.distances.model_copy(update=chosen)
+
+    def _weights_of(self, features: Features) -> str:
+        if features == "fashion":
+            return classifier_key("fashion", self._card(FashionMNIST()))
+        return weights.SHA256[features] if self._planning else weights.needed(features).sha256
+
+
+def _network_key(features: Features) -> str:
+    """Where a store remembers what the weights of a network are known by."""
+    return digest({"network": features, "fit": VERSIONS["fit"]})
+
+
+def _measured(trial: Trial, distances: Distances) -> Trial:
+    return trial.evaluated(trial.evaluation.model_copy(update={"distances": distances}))
+
+
+def _best_that_is_there(trial: Trial, card: DatasetCard) -> tuple[Features | None, str]:
+    problems: list[str] = []
+    for features in SPACES:
+        problem = wrong_channels(trial, card, features)
+        problem = problem or _too_few(features, trial.evaluation) or _missing(features)
+        if problem is None:
+            return features, "; ".join([f"{features}, the best that is there", *problems])
+        problems.append(problem)
+    return None, "; ".join(["none", *problems])
+
+
+def _too_few(features: Features, evaluation: Evaluation) -> str | None:
+    """Why an evaluation has too few samples for these features, or None."""
+    dimensions = SPACES[features].dimensions
+    compared = {"samples": evaluation.compared}
+    if evaluation.selection:
+        compared["selection.samples"] = evaluation.selection.samples
+    for name, count in compared.items():
+        if count <= dimensions:
+            return f"{features} needs more samples than its {dimensions} features, but {name} is {count}"
+    return None
+
+
+def _missing(features: Features) -> str | None:
+    """Why these features cannot be had here, or None."""
+    if features == "fashion":
+        try:
+            data.card(FashionMNIST())
+        except DataError as error:
+            return f"fashion has nothing to learn from: {error}"
+        return None
+    return None if weights.find(features) else f"{features} has no weights here"

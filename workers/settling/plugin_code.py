@@ -1,0 +1,141 @@
+"""Plugin code: in which modules of plugins the parts of a trial are, and what identifies the code of a module."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterator
+from functools import cache, partial
+from importlib.util import find_spec
+from pathlib import Path
+from site import getsitepackages, getusersitepackages
+from typing import Any
+
+from search_spaces.canonical import digest
+from search_spaces.specs.models import Composed
+from search_spaces.trial import Trial
+
+_OURS = {"search_spaces", "workers", "orchestrator"}
+_INSTALLED = [Path(place).resolve() for place in (*getsitepackages(), getusersitepackages())]
+
+
+def plugin_modules(trial: Trial) -> dict[str, tuple[str, ...]]:
+    """For each of `model`, `scorer` and `search` that plugins bring to a trial: the modules that it is defined in.
+
+    Of what a plugin has put into a table without code of its own, as tombola's own class under another name, these are
+    all plugins of the trial.
+    """
+    finder, method, model = trial.finder, trial.method, trial.model
+    backbone = model.backbone if isinstance(model, Composed) else None
+    entries = {
+        "model": [("workers.models", "builders", model.name), ("workers.models", "backbones", backbone)],
+        "scorer": [("workers.pruning.criteria", "scorers", finder.criterion.score if finder else None)],
+        "search": [
+            ("workers.searches", "controls", method.name),
+            ("workers.searches", "searches", finder.name if finder else None),
+        ],
+    }
+    specs = {"model": (type(model),), "scorer": (), "search": (type(method), type(finder))}
+    found = {
+        part: {module for spec in specs[part] if not _is_ours(module := _module(spec))}.union(
+            *(_brought(*entry, trial.plugins) for entry in own)
+        )
+        for part, own in entries.items()
+    }
+    return {part: tuple(sorted(modules)) for part, modules in found.items() if modules}
+
+
+def _brought(module: str, table: str, name: str | None, plugins: tuple[str, ...]) -> set[str]:
+    """The modules of plugins that define what a trial calls `name`, from a table of a module of tombola.
+
+    That module is imported if a plugin has added something to the table. So nothing is imported here, and planning
+    built-in parts needs no torch.
+    """
+    holder = sys.modules.get(module)
+    made = getattr(holder, table, {}).get(name)
+    if made is None or made is holder.BUILT_IN[table].get(name):  # type: ignore[union-attr]
+        return set()
+    return {module for part in _parts(made) if not _is_ours(module := _module(part))} or set(plugins)
+
+
+def _parts(made: Any) -> Iterator[Any]:
+    """What an entry of a table is made of, which are several if it is a partial."""
+    if isinstance(made, partial):
+        for part in (made.func, *made.args, *made.keywords.values()):
+            yield from _parts(part)
+    else:
+        yield made
+
+
+def _module(made: Any) -> str:
+    name: str = getattr(made, "__module__", None) or type(made).__module__
+    return name
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in {*_OURS, "builtins"}
+
+
+@cache
+def code_of(module: str) -> str:
+    """What identifies the code of a module: the VERSION that it or its package declares, or else a digest.
+
+    That is of all sources of the module, of its package, and of what they import that is not installed.
+    """
+    package = module.partition(".")[0]
+    for name in (module, package):
+        version = getattr(sys.modules.get(name), "VERSION", None)
+        if version is not None:
+            return f"{name} version {version}"
+    return f"{module} {digest(_sources(package))[:16]}"
+
+
+def _sources(package: str) -> dict[str, str]:
+    """The SHA-256 of each source file that a module or package, by its first name, is made of."""
+    found: dict[str, str] = {}
+    seen, pending = set[str](), [package]
+    while pending:
+        name = pending.pop()
+        if name not in seen:
+            seen.add(name)
+            for label, path in _files(name, own=name == package):
+                content = path.read_bytes()
+                found[label] = hashlib.sha256(content).hexdigest()
+                pending += _imported(content)
+    return found
+
+
+def _files(name: str, own: bool) -> Iterator[tuple[str, Path]]:
+    """The Python files of a module or package, labelled the same wherever it lies.
+
+    An installed one has none, unless it is the plugin itself.
+    """
+    try:
+        spec = None if name in _OURS or name in sys.stdlib_module_names else find_spec(name)
+    except (ImportError, ValueError):  # it is optional and not there, or no module of a file
+        spec = None
+    if spec is None:
+        return
+    folders = [Path(folder).resolve() for folder in spec.submodule_search_locations or ()]
+    files = [(f"{name}/{path.relative_to(folder).as_posix()}", path) for folder in folders for path in _python(folder)]
+    if not folders and spec.origin and spec.origin.endswith(".py"):
+        files = [(f"{name}.py", Path(spec.origin).resolve())]
+    yield from (file for file in files if own or not any(file[1].is_relative_to(place) for place in _INSTALLED))
+
+
+def _python(folder: Path) -> list[Path]:
+    """The Python files of a package; those in hidden folders, such as copies that editors keep, are none of them."""
+    files = sorted(folder.rglob("*.py"))
+    return [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def _imported(source: bytes) -> set[str]:
+    """The first names of all modules that a source imports from outside its package."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):  # a file beside the plugin that is no Python of this version
+        return set()
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return {name.partition(".")[0] for name in imported}

@@ -1,0 +1,1 @@
+"""Tickets in files: written, read, and described."""

@@ -1,0 +1,1 @@
+"""Training: the one loop, and bringing trajectories to where they are wanted."""

@@ -1,0 +1,154 @@
+"""Training: the one loop that every model goes through."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from search_spaces.trial import Decay, Recipe
+from workers.lab.stages import AS_THE_RECIPE, Steps
+from workers.masks import Mask
+from workers.models import NORMS, Family
+from workers.randomness import generator, global_generators
+
+
+class Diverged(ArithmeticError):
+    """A number stopped being finite, in training during `epoch`. A result of the recipe, not a fault of the program."""
+
+    def __init__(self, message: str, epoch: int | None = None) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A finished epoch: its number, counted from 1, and the mean of every logged quantity over its updates."""
+
+    number: int
+    means: Mapping[str, float]
+
+
+def train(
+    family: Family,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    mask: Mask | None,
+    images: Tensor,
+    recipe: Recipe,
+    seed: int,
+    begin: int,
+    end: int,
+    steps: Steps = AS_THE_RECIPE,
+) -> Iterator[Epoch]:
+    """Train on `images` (N, C, H, W), uint8 on the device, from the end of epoch `begin` to that of `end`.
+
+    Yields after every epoch, when weights and moments may be read. Masked weights are zero before the first step
+    and after every update. `steps` says in what they depart from the recipe. Steps are counted from epoch 0, so that
+    losses which are not due in every step are due in the same ones wherever training begins.
+
+    Raises:
+        Diverged: at the end of an epoch in which a loss or weight became NaN or infinite.
+    """
+    masks = {phase: _Masking(family, family.parameters_of(phase), mask) for phase in optimizers}
+    copies = [p for copy in family.copies for p in family.networks[copy].parameters()]
+    for masking in (*masks.values(), _Masking(family, copies, mask)):
+        masking.apply()
+    family.networks.train()
+    for epoch in range(begin, end):
+        for optimizer in optimizers.values():
+            _set_rates(optimizer, _decayed(recipe.decay, epoch - steps.lag))
+        noise = generator(seed, "noise", epoch, images.device)
+        sums: dict[str, Tensor] = {}
+        updates: Counter[str] = Counter()
+        batches = _batches(len(images), recipe.batch, seed, epoch, images.device)
+        with global_generators(seed, "layers", epoch, images.device):
+            for step, indices in enumerate(batches, start=epoch * len(batches)):
+                for loss in islice(family.losses(normalised(images[indices]), noise), family.due(step)):
+                    optimizer = optimizers[loss.phase]
+                    optimizer.zero_grad()
+                    value = loss.value + steps.l1 * _scales(family, loss.phase) if steps.l1 else loss.value
+                    value.backward(inputs=masks[loss.phase].parameters)
+                    optimizer.step()
+                    masks[loss.phase].apply()
+                    family.updated(loss.phase)
+                    updates.update(loss.parts.keys())
+                    for name, part in loss.parts.items():
+                        sums[name] = sums.get(name, 0) + part.detach()
+        means = {name: float(total) / updates[name] for name, total in sums.items()}
+        _check_finite(family, means, epoch + 1)
+        yield Epoch(epoch + 1, means)
+
+
+def optimizers_of(family: Family, recipe: Recipe) -> dict[str, torch.optim.Optimizer]:
+    """A fused Adam (or AdamW) for every phase of the family."""
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    rates = {"discriminator": recipe.lr_discriminator or recipe.lr}
+    return {
+        phase: kind(
+            family.parameters_of(phase),
+            lr=rates.get(phase, recipe.lr),
+            betas=recipe.betas,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+        for phase in family.phases
+    }
+
+
+def _decayed(decay: Decay | None, epoch: int) -> float:
+    """What is left of a learning rate `epoch` epochs after it began to fall (Loshchilov and Hutter 2017, eq. 5)."""
+    if decay is None:
+        return 1.0
+    return decay.to + (1 - decay.to) * (1 + math.cos(math.pi * min(epoch / decay.epochs, 1))) / 2
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
+
+
+def _scales(family: Family, phase: str) -> Tensor:
+    """The sum of the absolute scales of all batch norms that a phase trains, which an L1 penalty weighs."""
+    norms = (m for component in family.phases[phase] for m in family.networks[component].modules())
+    scales = [norm.weight.abs().sum() for norm in norms if isinstance(norm, NORMS)]
+    return torch.stack(scales).sum() if scales else torch.zeros(())
+
+
+def normalised(images: Tensor) -> Tensor:
+    """uint8 images as floats in [-1, 1], channels_last."""
+    return images.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
+
+
+class _Masking:
+    """Sets the masked weights among some parameters to zero, all in one fused multiply."""
+
+    def __init__(self, family: Family, parameters: Sequence[Tensor], mask: Mask | None) -> None:
+        self.parameters = parameters
+        own, kept = set(parameters), {} if mask is None else family.masked(mask)
+        masked = {name: p for name, p in family.networks.named_parameters() if name in kept and p in own}
+        self._weights = [p.detach() for p in masked.values()]
+        self._factors = [torch.empty_like(p).copy_(kept[name]) for name, p in masked.items()]
+
+    def apply(self) -> None:
+        if self._weights:
+            torch._foreach_mul_(self._weights, self._factors)
+
+
+def _batches(count: int, size: int, seed: int, epoch: int, device: torch.device) -> list[Tensor]:
+    """Indices of the whole batches of one epoch, in its own order."""
+    order = torch.randperm(count, generator=generator(seed, "order", epoch))
+    return list(order[: count - count % size].to(device).split(size))
+
+
+def _check_finite(family: Family, means: Mapping[str, float], epoch: int) -> None:
+    for name, mean in means.items():
+        if not math.isfinite(mean):
+            raise Diverged(f"{name} was {mean} in epoch {epoch}", epoch)
+    for name, tensor in family.networks.state_dict().items():
+        if not tensor.isfinite().all():
+            raise Diverged(f"{name} was not finite after epoch {epoch}", epoch)
