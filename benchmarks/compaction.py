@@ -3,8 +3,8 @@
 Width 64, images of 3x32x32 (random ones: a step takes no longer or shorter for what it sees), batches of 100, one
 thread. The same fraction of every group of hidden channels is removed, rounded, and once more with what is left
 rounded to multiples of 8, which kernels may like better. All networks take turns in one process, so that what else
-the machine does hits all of them alike. A step is that of `workers.training.loop.train`: losses, gradients, optimizers and
-masking. FLOPs are those that it executes.
+the machine does hits all of them alike. A step is that of `workers.training.loop.train`: losses, gradients, optimizers
+and masking. FLOPs are those that it executes.
 
 Goal: at 70 % of the channels removed, the share of time saved is at least 0.90 of the share of FLOPs saved.
 """

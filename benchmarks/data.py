@@ -28,7 +28,7 @@ from workers.evaluation.feature_set import feature_set
 from workers.evaluation.instruments import Penultimate
 from workers.evaluation.samples import BATCH
 from workers.measures import pretrained as weights
-from workers.training.loop import normalised
+from workers.models.images import normalised
 
 SMOKE = "--smoke" in sys.argv
 """Whether only to see that this script runs, on digits."""

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from search_spaces.errors import shortened
 from search_spaces.specs.datasets import DatasetSpec
 from search_spaces.trial import Trial
-from workers import data
+from workers import data, device
 from workers.archive.failures import ERROR, NO_TICKET, Failures, StageFailed
 from workers.data import Split
+from workers.endings import Interrupted, OutOfMemory
 from workers.lab.laboratory import Recorder
 from workers.lab.points import Wanted
-from workers.leaving import Interrupted, OutOfMemory
 from workers.program import run_program
 from workers.reports import Listener, TrialEnded, TrialStarted
 from workers.rows.of_trial import account, account_without_ticket
@@ -74,7 +74,8 @@ def _run(
         failure = Failures(Objects(store)).any_of(recorder.stages.values())
         if failure and failure.kind != NO_TICKET:  # which takes no training to find again, and leaves a history
             raise StageFailed(failure)
-        lab = Workbench(trial, store, wanted or Wanted.by(recorder.stages.values()), listen, stop, load)
+        wanted = wanted or Wanted.by(recorder.stages.values())
+        lab = Workbench(trial, store, wanted, device.prepare(trial.resources), listen, stop, load)
         rows = account(lab, run_program(lab, trial))
     except StageFailed as error:
         status = "failed" if error.failure.kind == ERROR else error.failure.kind

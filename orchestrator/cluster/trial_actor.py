@@ -108,7 +108,7 @@ class TrialActor:
             self._said.put(Crashed(trial.id, traceback.format_exc()))
 
     def perform(self, trial: Trial, wanted: Wanted) -> None:
-        from workers.leaving import Interrupted, OutOfMemory
+        from workers.endings import Interrupted, OutOfMemory
         from workers.trial import run_trial
 
         try:

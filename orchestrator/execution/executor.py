@@ -57,7 +57,7 @@ class InProcess:
         return self._measured(_profile_or_sizes, trials, store)
 
     def run(self, work: Work, store: Store, listen: Listener, stop: Callable[[], bool]) -> None:
-        from workers.leaving import Interrupted, OutOfMemory
+        from workers.endings import Interrupted, OutOfMemory
         from workers.trial import run_trial
 
         for planned in work.trials:

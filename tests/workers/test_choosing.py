@@ -13,14 +13,14 @@ from search_spaces.specs.criterion import Criterion, Scope
 from search_spaces.specs.methods import SNIP, EarlyBird, Finder, GraSP, Magnitude, SynFlow
 from search_spaces.specs.models import DCGAN, SNGAN, VAE, WGANGP, LinearAutoencoder, ModelSpec
 from workers.masks import Mask, keep_top
+from workers.masks.scope import CriterionError, in_scope
 from workers.models import Family, build, initialise, materialise
 from workers.models.families import Autoencoder
+from workers.models.images import normalised
 from workers.pruning import criteria as scoring
 from workers.pruning.choose import choose
 from workers.pruning.criteria import Subject
-from workers.pruning.scope import CriterionError, in_scope
 from workers.randomness import generator
-from workers.training.loop import normalised
 
 SPECS: dict[str, ModelSpec] = {
     "linear_autoencoder": LinearAutoencoder(width=8, latent=4),

@@ -14,12 +14,12 @@ from search_spaces.specs.models import DCGAN
 from tests.workers.test_choosing import NONE, RANKINGS, made
 from workers.channels.kept import channel_groups
 from workers.masks import Mask, tie_breaker
+from workers.masks.scope import CriterionError
 from workers.models import Family, draw_weights
 from workers.models.families import Autoencoder
 from workers.pruning.choose import choose
 from workers.pruning.choose_channels import _best
 from workers.pruning.chosen import Chosen
-from workers.pruning.scope import CriterionError
 from workers.randomness import generator
 
 pytestmark = pytest.mark.usefixtures("one_thread")

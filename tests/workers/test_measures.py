@@ -12,12 +12,12 @@ import torch
 from orchestrator import results, sweeps
 from search_spaces.trial import Trial
 from tests.toys import ToyDigits, toy_trial
-from workers import data
+from workers import data, device
 from workers.data import DatasetCard
 from workers.evaluation import classifiers, instruments
 from workers.evaluation.classifiers import SCHOOLINGS
 from workers.evaluation.feature_set import FeatureSet
-from workers.evaluation.stages import Examiner
+from workers.evaluation.stages import judge_of, part_of
 from workers.lab import laboratory
 from workers.lab.laboratory import Recorder
 from workers.lab.points import Wanted
@@ -289,11 +289,11 @@ def test_features_for_selection_are_never_those_of_training_images() -> None:
 
 def test_the_last_held_out_images_select_and_the_first_are_reported_on(store: Store) -> None:
     trial = toy_trial(evaluation={"samples": 60, "selection": {"every": 1, "samples": 40}})
-    examiner = Examiner(Workbench(trial, store, Wanted({}, {}), lambda report: None))
+    context = Workbench(trial, store, Wanted({}, {}), device.prepare(trial.resources)).context
     held_out = torch.from_numpy(data.load(ToyDigits()).held_out.copy())
-    assert examiner.part("selection", 40).equal(held_out[60:])
-    assert examiner.part("held_out", 60).equal(held_out[:60])
-    assert examiner.part("train", 5).equal(torch.from_numpy(data.load(ToyDigits()).train[:5].copy()))
+    assert part_of(context, "selection", 40).equal(held_out[60:])
+    assert part_of(context, "held_out", 60).equal(held_out[:60])
+    assert part_of(context, "train", 5).equal(torch.from_numpy(data.load(ToyDigits()).train[:5].copy()))
 
 
 def test_an_evaluation_key_holds_what_it_looks_through(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,9 +324,9 @@ def test_the_judge_knows_the_labels_of_the_images_that_are_evaluated(
 ) -> None:
     monkeypatch.setattr(instruments, "classifier", lambda *asked: torch.nn.Identity())
     trial = toy_trial(evaluation={"samples": 25})
-    examiner = Examiner(Workbench(trial, store, Wanted({}, {}), lambda report: None))
+    context = Workbench(trial, store, Wanted({}, {}), device.prepare(trial.resources)).context
     state = State(Line("line"), 0)
-    judge = examiner._judge(Evaluate("key", state, trial.evaluation, "held_out", None, "classifier"))
+    judge = judge_of(context, Evaluate("key", state, trial.evaluation, "held_out", None, "classifier"))
     labels = data.load(ToyDigits()).held_out_labels
     assert labels is not None
     assert judge is not None

@@ -14,6 +14,7 @@ from search_spaces.trial import Recipe
 from tests.toys import EVERY_MODEL, toy_trial
 from workers import data
 from workers.archive.states import Archive, Point
+from workers.endings import Diverged
 from workers.lab.points import FULL
 from workers.lab.stages import AS_THE_RECIPE, Line, State, Steps
 from workers.masks import Mask, keep_top
@@ -23,7 +24,7 @@ from workers.pruning import magnitude
 from workers.randomness import generator
 from workers.store.backends import Store, open_store
 from workers.training import loop as training
-from workers.training.loop import Diverged, Epoch, optimizers_of, train
+from workers.training.loop import Epoch, optimizers_of, train
 
 MODELS = list(EVERY_MODEL)
 Tensors = dict[str, Tensor]

@@ -20,10 +20,10 @@ from tests.toys import EVERY_MODEL, TOY_MODELS, toy_trial, toy_trials
 from workers import data
 from workers.archive.ledger import Ledger
 from workers.archive.states import Archive, Point
+from workers.endings import Interrupted
 from workers.lab.laboratory import Recorder
 from workers.lab.points import CHECKPOINT, Wanted
 from workers.lab.stages import Line, State
-from workers.leaving import Interrupted
 from workers.models import build
 from workers.models.state import MOMENTS
 from workers.program import run_program

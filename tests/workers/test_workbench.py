@@ -8,7 +8,7 @@ from search_spaces.trial import Trial
 from tests.toys import toy_trial
 from tests.workers.test_training import assert_bit_equal
 from tests.workers.test_trial import wanted
-from workers import data
+from workers import data, device
 from workers.evaluation import evaluate
 from workers.lab.stages import DENSE, Prune
 from workers.masks import keep_top
@@ -25,7 +25,7 @@ SEEDS = [{"init": 1, "order": 2}]
 
 
 def performed(store: Store, trial: Trial) -> tuple[Workbench, Outcome]:
-    lab = Workbench(trial, store, wanted([trial]), lambda report: None)
+    lab = Workbench(trial, store, wanted([trial]), device.prepare(trial.resources))
     return lab, run_program(lab, trial)
 
 
@@ -74,7 +74,7 @@ def test_a_shuffled_mask_is_drawn_by_the_seed_of_initialisation(store: Store) ->
 
 def test_pruning_keeps_only_what_the_given_mask_keeps(store: Store) -> None:
     trial = toy_trial(sparsities=[0.2])
-    lab = Workbench(trial, store, wanted([trial]), lambda report: None)
+    lab = Workbench(trial, store, wanted([trial]), device.prepare(trial.resources))
     first = lab.initial()
     other = lab.initial(draw="other")
     larger = lab.mask(within := lab.prune(first, DENSE, by=Criterion(score="magnitude"), density=0.5))

@@ -58,7 +58,7 @@ class FlopCounter(TorchDispatchMode):
 def step_flops(family: Family, image: tuple[int, int, int], batch: int) -> dict[str, float]:
     """FLOPs of one training step on `batch` images (channels, height, width), by the prunable kernel they are for.
 
-    The step is that of `workers.training.loop`: every loss in turn, each with its backward pass to the parameters of its
+    The step is that of the training loop: every loss in turn, each with its backward pass to the parameters of its
     own phase; where losses are not due in every step, it is the mean over a period of steps. What belongs to no
     prunable kernel is under the key "", which is left out where there is nothing. Neither weights nor work are
     needed: the family may be on the meta device, and is left as it was.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.trial import Evaluation
+from workers.endings import Diverged
 from workers.evaluation.adversarial import adversarial
 from workers.evaluation.downstream import Judge, downstream_accuracy
 from workers.evaluation.grid import pictures
@@ -17,8 +18,8 @@ from workers.evaluation.reconstruction import active_units, elbo, reconstruction
 from workers.evaluation.samples import Yardstick, distances_of
 from workers.measures.metrics import AVERAGED
 from workers.models.families import GAN, VAE, Autoencoder, Family
+from workers.models.images import normalised
 from workers.randomness import global_generators
-from workers.training.loop import Diverged, normalised
 
 
 def evaluate(

@@ -14,9 +14,9 @@ from torchvision.models import resnet18
 from search_spaces.errors import TombolaError
 from workers.data import DatasetCard
 from workers.models import draw_weights
+from workers.models.images import normalised
 from workers.models.layers.constructing import constructing
 from workers.randomness import generator
-from workers.training.loop import normalised
 
 
 class ClassifierError(TombolaError):

@@ -17,10 +17,10 @@ from workers.evaluation import classifiers
 from workers.evaluation.extractors import EffNet, Extractor, ExtractorError, Inception, state_dict_of
 from workers.evaluation.feature_set import FeatureSet
 from workers.measures.feature_spaces import SPACES
+from workers.models.images import normalised
 from workers.store import names
 from workers.store.backends import Store, open_store
 from workers.store.objects import Objects
-from workers.training.loop import normalised
 
 T = TypeVar("T")
 

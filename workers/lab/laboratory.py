@@ -213,11 +213,12 @@ class Laboratory(ABC):
         candidates = tuple(self._evaluation_of(state, self._selecting, SELECTION) for state in states)
         for candidate in candidates:
             self._do(candidate)
-        last, by = self._evaluation_of(states[-1], self.trial.evaluation, HELD_OUT), selected_by(self.trial)
+        reported = tuple(self._evaluation_of(state, self.trial.evaluation, HELD_OUT) for state in states)
+        by = selected_by(self.trial)
         planned = [State(states[-1].line, epoch) for epoch in epochs]
         of = [self._evaluation_of(state, self._selecting, SELECTION).key for state in planned]
-        key = self._key("select", of=of, by=by, last=last.key)
-        self._do(Select(key, candidates, by, last))
+        key = self._key("select", of=of, by=by, last=reported[-1].key)
+        self._do(Select(key, candidates, by, reported))
         return key
 
     def _line(self, state: State, mask: MaskKey, steps: Steps, moments: State | None) -> Line:

@@ -315,16 +315,20 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """Find the best of several states, by what was measured on each, and measure that one as `last` was measured."""
+    """Find the best of several states, by what was measured on each, and measure it on what is reported on.
+
+    `reported` are, in the order of `candidates`, the stages that measure so, of which one is done; that of the last
+    state is done in any case.
+    """
 
     key: str
     candidates: tuple[Evaluate, ...]
     by: str
-    last: Evaluate
+    reported: tuple[Evaluate, ...]
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return (*(candidate.key for candidate in self.candidates), *self.last.needs)
+        return (*(candidate.key for candidate in self.candidates), *self.reported[-1].needs)
 
     @property
     def object(self) -> str:

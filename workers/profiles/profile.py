@@ -61,7 +61,7 @@ class Profile:
             case Evaluate():
                 return self.stage_seconds + self._measuring(stage)
             case Select():
-                return self.stage_seconds + (self._measuring(stage.last) if len(stage.candidates) > 1 else 0.0)
+                return self.stage_seconds + (self._measuring(stage.reported[-1]) if len(stage.candidates) > 1 else 0.0)
             case _:
                 return self.stage_seconds
 

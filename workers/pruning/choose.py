@@ -10,12 +10,12 @@ from torch import Tensor
 from search_spaces.specs.criterion import Criterion
 from search_spaces.specs.registry import maker
 from workers.masks import Mask, drawn_of, keep_top, tie_breaker
+from workers.masks.scope import CriterionError, in_scope
 from workers.models import Family
+from workers.models.images import normalised
 from workers.pruning.choose_channels import choose_channels
 from workers.pruning.chosen import Chosen
 from workers.pruning.criteria import Subject, scorers
-from workers.pruning.scope import CriterionError, in_scope
-from workers.training.loop import normalised
 
 
 def can_be_scored(family: Family, by: Criterion) -> bool:

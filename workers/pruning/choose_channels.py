@@ -11,10 +11,10 @@ from torch import Tensor
 from search_spaces.specs.criterion import Criterion
 from workers.channels.kept import ChannelGroup, expand, groups_within
 from workers.masks import Mask, best_of, drawn_of, keep_top, tie_breaker
+from workers.masks.scope import CriterionError, in_scope
 from workers.masks.selector import Ranking, ranked_together
 from workers.models import Family
 from workers.pruning.chosen import Chosen
-from workers.pruning.scope import CriterionError, in_scope
 
 
 def choose_channels(family: Family, by: Criterion, density: float, ties: int) -> Chosen:

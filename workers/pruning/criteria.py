@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.utils.parametrize import ParametrizationList
 
 from search_spaces.specs.criterion import Criterion
+from workers.masks.scope import CriterionError
 from workers.models import NORMS, Family
 from workers.pruning import ScoreError, grasp, magnitude, snip, synflow
-from workers.pruning.scope import CriterionError
 from workers.randomness import generator, global_generators
 
 _CHUNK = 256

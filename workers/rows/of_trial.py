@@ -65,7 +65,7 @@ class _Course:
         self._ticket_found = ticket
         self._of_ticket = trained
         self._stretches = stretches(lab)
-        self._records = {s.state.line.key: list(records(lab.archive, s)) for s in self._stretches}
+        self._records = {s.state.line.key: list(records(lab.context.archive, s)) for s in self._stretches}
         self._costs: dict[tuple[Giver, MaskKey, Slim | None], Cost] = {}
 
     def history(self) -> Iterator[Row]:
@@ -94,7 +94,7 @@ class _Course:
             needed = [] if ticket.start.line.slim else behind(self._lab, ticket)
         trained = stretches(self._lab, needed)
         keys = [stage.key for stage in needed if isinstance(stage, Prune | Emerge)]
-        chosen = [fact for key in keys if (fact := self._lab.archive.pruning(key))]
+        chosen = [fact for key in keys if (fact := self._lab.context.archive.pruning(key))]
         spent = {
             f"search_{what}": sum(self._spent(s, what) for s in trained) + sum(fact[what] for fact in chosen)
             for what in ("seconds", "cpu_seconds")
@@ -115,8 +115,8 @@ class _Course:
         lab = self._maker(line)
         known = (lab.as_giver, line.mask, line.slim)
         if known not in self._costs:
-            mask = None if line.mask == DENSE else lab.mask(line.mask)
-            self._costs[known] = cost(lab.spec(line.slim), lab.card.image, lab.trial.recipe.batch, mask)
+            mask = None if line.mask == DENSE else lab.context.mask(line.mask)
+            self._costs[known] = cost(lab.context.spec(line.slim), lab.card.image, lab.trial.recipe.batch, mask)
         return self._costs[known]
 
     def _maker(self, line: Line) -> Workbench:
@@ -146,12 +146,12 @@ class _Account(_Course):
         super().__init__(lab, outcome.ticket, self._ticket)
         self._outcome = outcome
         slim = outcome.final.line.slim
-        self._family = build(lab.spec(slim), lab.card.image)
-        self._mask = Mask.dense(self._family.prunable()) if slim else lab.mask(outcome.ticket.mask)
+        self._family = build(lab.context.spec(slim), lab.card.image)
+        self._mask = Mask.dense(self._family.prunable()) if slim else lab.context.mask(outcome.ticket.mask)
 
     def trial(self) -> Row:
         lab, outcome, mask = self._lab, self._outcome, self._mask
-        evaluation = _found(lab.archive.evaluation(outcome.evaluation))
+        evaluation = _found(lab.context.archive.evaluation(outcome.evaluation))
         segments = self._records[outcome.final.line.key]
         machine = segments[0].machine if segments else evaluation["machine"]
         own = self._cost(outcome.final.line)
@@ -193,13 +193,13 @@ class _Account(_Course):
         measured = {last.key: (last.state.epoch, HELD_OUT)}
         best = last.state.epoch
         if outcome.selection is not None:
-            stage, selection = lab.stages[outcome.selection], _found(lab.archive.selection(outcome.selection))
+            stage, selection = lab.stages[outcome.selection], _found(lab.context.archive.selection(outcome.selection))
             assert isinstance(stage, Select)
             best = selection["epoch"]
             measured |= {selection["evaluation"]: (best, HELD_OUT)}
             measured |= {candidate.key: (candidate.state.epoch, SELECTION) for candidate in stage.candidates}
         for key, (epoch, images) in measured.items():
-            for metric, value in _found(lab.archive.evaluation(key))["metrics"].items():
+            for metric, value in _found(lab.context.archive.evaluation(key))["metrics"].items():
                 yield {
                     "trial_id": lab.trial.id,
                     "epoch": epoch,
@@ -229,7 +229,7 @@ class _Account(_Course):
         lab, mask = self._lab, self._mask
         networks = nn.ModuleDict({name: self._family.networks[name] for name in self._family.bodies})
         channels = list(kept_channels(channel_groups(networks), mask).values())
-        fact = lab.archive.pruning(self._outcome.ticket.mask) or {}
+        fact = lab.context.archive.pruning(self._outcome.ticket.mask) or {}
         emerged = (lab.emergence(stage) for stage in lab.stages.values() if isinstance(stage, Emerge))
         return {
             "scored_by": fact.get("scored_by"),
@@ -256,7 +256,7 @@ class _Account(_Course):
             return row
         return row | {
             "features": evaluation.distances.features,
-            "features_weights": _found(self._lab.archive.evaluation(self._outcome.evaluation))["network"],
+            "features_weights": _found(self._lab.context.archive.evaluation(self._outcome.evaluation))["network"],
             "distance_samples": evaluation.compared,
             "distance_reference": evaluation.distances.reference,
         }
@@ -264,8 +264,8 @@ class _Account(_Course):
     def _best(self) -> Row:
         if self._outcome.selection is None:
             return {}
-        selection = _found(self._lab.archive.selection(self._outcome.selection))
-        best = _found(self._lab.archive.evaluation(selection["evaluation"]))
+        selection = _found(self._lab.context.archive.selection(self._outcome.selection))
+        best = _found(self._lab.context.archive.evaluation(selection["evaluation"]))
         by = selection["by"]
         return {"best_epoch": selection["epoch"], "selected_by": by, "best_score": best["metrics"][by]}
 

@@ -12,18 +12,12 @@ import torch
 from torch import Tensor
 
 from search_spaces.trial import Decay, Recipe
+from workers.endings import Diverged
 from workers.lab.stages import AS_THE_RECIPE, Steps
 from workers.masks import Mask
 from workers.models import NORMS, Family
+from workers.models.images import normalised
 from workers.randomness import generator, global_generators
-
-
-class Diverged(ArithmeticError):
-    """A number stopped being finite, in training during `epoch`. A result of the recipe, not a fault of the program."""
-
-    def __init__(self, message: str, epoch: int | None = None) -> None:
-        super().__init__(message)
-        self.epoch = epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +111,6 @@ def _scales(family: Family, phase: str) -> Tensor:
     norms = (m for component in family.phases[phase] for m in family.networks[component].modules())
     scales = [norm.weight.abs().sum() for norm in norms if isinstance(norm, NORMS)]
     return torch.stack(scales).sum() if scales else torch.zeros(())
-
-
-def normalised(images: Tensor) -> Tensor:
-    """uint8 images as floats in [-1, 1], channels_last."""
-    return images.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)
 
 
 class _Masking:

@@ -5,7 +5,7 @@ from tests.toys import toy_trial
 from workers.evaluation.downstream import Judge, downstream_accuracy
 from workers.models import build, initialise, materialise
 from workers.models.families import Autoencoder
-from workers.training.loop import normalised
+from workers.models.images import normalised
 
 
 class Brightness(nn.Module):

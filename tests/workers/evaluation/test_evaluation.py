@@ -10,6 +10,7 @@ from search_spaces.specs.models import DCGAN, VAE, ModelSpec
 from search_spaces.trial import Distances, Evaluation
 from tests.toys import EVERY_MODEL, toy_trial
 from workers import data
+from workers.endings import Diverged
 from workers.evaluation import evaluate
 from workers.evaluation.batches import SIZE, mean_over
 from workers.evaluation.distances import distances
@@ -18,8 +19,9 @@ from workers.evaluation.grid import as_bytes, png
 from workers.evaluation.samples import Yardstick, samples
 from workers.measures.metrics import METRICS
 from workers.models import Family, build, initialise, materialise
+from workers.models.images import normalised
 from workers.randomness import generator
-from workers.training.loop import Diverged, normalised, optimizers_of, train
+from workers.training.loop import optimizers_of, train
 
 HELD_OUT = torch.from_numpy(data.load(toy_trial().dataset).held_out)
 RESTORES, GENERATES = {"reconstruction_mse"}, {"reconstruction_mse", "reconstruction", "kl", "elbo", "active_units"}

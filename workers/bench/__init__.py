@@ -1,0 +1,5 @@
+"""The bench: what the handlers of stages work with."""
+
+from workers.bench.context import Context, Handler
+
+__all__ = ["Context", "Handler"]
