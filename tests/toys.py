@@ -16,8 +16,7 @@ from search_spaces.specs.datasets import DatasetSpec, Digits, datasets
 from search_spaces.specs.models import ModelSpec, models
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
-from workers.data import DatasetCard, Split, load, sources
-from workers.data.reading import card
+from workers.data import DatasetCard, Split, card, load, sources
 from workers.models import builders
 from workers.models.backbones import MLPBackbone
 from workers.models.families import Autoencoder, Loss

@@ -6,8 +6,8 @@ import torch
 from search_spaces.specs.criterion import Criterion
 from search_spaces.trial import Trial
 from tests.toys import toy_trial
-from tests.workers.test_training import assert_bit_equal
 from tests.workers.test_trial import wanted
+from tests.workers.training.test_loop import assert_bit_equal
 from workers import data, device
 from workers.evaluation import evaluate
 from workers.lab.stages import DENSE, Prune
@@ -48,28 +48,28 @@ def test_a_trial_is_the_loop_from_its_rewind_state_under_its_mask(model: str, pr
     rewind = capture(family, optimizers)
     list(train(family, optimizers, None, images, trial.recipe, 2, 1, 4))
     mask = keep_top(magnitude(family.prunable()), 0.8)
-    assert lab.mask(found.ticket.mask) == mask
+    assert lab.context.mask(found.ticket.mask) == mask
     family, optimizers = fresh()
     restore(weights_only(rewind), family, optimizers)
     list(train(family, optimizers, mask, images, trial.recipe, 2, 1, 4))
-    assert_bit_equal(lab.point(found.final).tensors, weights_only(capture(family, {})))
+    assert_bit_equal(lab.context.point(found.final).tensors, weights_only(capture(family, {})))
     held_out = torch.from_numpy(data.load(trial.dataset).held_out)
-    fact = lab.archive.evaluation(found.evaluation)
+    fact = lab.context.archive.evaluation(found.evaluation)
     assert fact is not None
     assert fact["metrics"] == evaluate(family, held_out, trial.evaluation)[0]
 
 
 def test_reinit_starts_from_other_weights(store: Store) -> None:
     lab, found = performed(store, toy_trial(methods=["reinit"], sparsities=[0.2]))
-    fresh, first = (lab.point(state).tensors for state in (found.ticket.start, lab.initial()))
+    fresh, first = (lab.context.point(state).tensors for state in (found.ticket.start, lab.initial()))
     assert not any(fresh[name].equal(first[name]) for name in first)
 
 
 def test_a_shuffled_mask_is_drawn_by_the_seed_of_initialisation(store: Store) -> None:
     lab, found = performed(store, toy_trial(methods=["shuffle_layer"], sparsities=[0.2], seeds=SEEDS))
     (prune,) = (stage for stage in lab.stages.values() if isinstance(stage, Prune))
-    expected = shuffle_layers(lab.mask(prune.key), generator(1, "shuffle_layer"))
-    assert lab.mask(found.ticket.mask) == expected
+    expected = shuffle_layers(lab.context.mask(prune.key), generator(1, "shuffle_layer"))
+    assert lab.context.mask(found.ticket.mask) == expected
 
 
 def test_pruning_keeps_only_what_the_given_mask_keeps(store: Store) -> None:
@@ -77,6 +77,6 @@ def test_pruning_keeps_only_what_the_given_mask_keeps(store: Store) -> None:
     lab = Workbench(trial, store, wanted([trial]), device.prepare(trial.resources))
     first = lab.initial()
     other = lab.initial(draw="other")
-    larger = lab.mask(within := lab.prune(first, DENSE, by=Criterion(score="magnitude"), density=0.5))
-    smaller = lab.mask(lab.prune(other, within, by=Criterion(score="magnitude"), density=0.4))
+    larger = lab.context.mask(within := lab.prune(first, DENSE, by=Criterion(score="magnitude"), density=0.5))
+    smaller = lab.context.mask(lab.prune(other, within, by=Criterion(score="magnitude"), density=0.4))
     assert smaller & larger == smaller

@@ -7,7 +7,7 @@ import pytest
 from search_spaces.specs.criterion import Scope
 from search_spaces.specs.methods import methods
 from tests.toys import toy_trial
-from tests.workers.test_laboratory import CARD
+from tests.workers.lab.test_laboratory import CARD
 from workers.lab.laboratory import Recorder
 from workers.lab.stages import DENSE, Emerge, Initial, Prune, Redraw, Stage, Steps, Train
 from workers.program import Outcome, run_program

@@ -32,7 +32,7 @@ from workers.tickets.architecture import UndescribedError, architecture
 from workers.tickets.export import export_ticket
 from workers.trial import run_trial
 
-SCRIPT = str(Path(__file__).parents[2] / "docs" / "load_ticket.py")
+SCRIPT = str(Path(__file__).parents[3] / "docs" / "load_ticket.py")
 IMAGE = (1, 32, 32)
 STATE = State(Line("ab" * 32), 0)
 GAN = {"width": 2, "latent": 3}

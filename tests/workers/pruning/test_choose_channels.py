@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from search_spaces.specs.criterion import Scope
 from search_spaces.specs.methods import EarlyBird
 from search_spaces.specs.models import DCGAN
-from tests.workers.test_choosing import NONE, RANKINGS, made
+from tests.workers.pruning.test_choose import NONE, RANKINGS, made
 from workers.channels.kept import channel_groups
 from workers.masks import Mask, tie_breaker
 from workers.masks.scope import CriterionError

@@ -129,7 +129,7 @@ def test_training_can_be_split_anywhere(model: str, store: Store) -> None:
 
 CONTINUE = """
 import sys
-from tests.workers.test_training import Archive, FULL, Line, Point, State, open_store, torch, trained
+from tests.workers.training.test_loop import Archive, FULL, Line, Point, State, open_store, torch, trained
 torch.set_num_threads(1)
 archive = Archive(open_store(sys.argv[1]))
 state = archive.point(State(Line("x"), 1), moments=True).tensors
@@ -141,7 +141,7 @@ def test_training_can_go_on_in_another_process(tmp_path: Path) -> None:
     at_once, _ = trained("dcgan", 0, 3)
     archive = Archive(open_store(str(tmp_path)))
     archive.commit_point(State(Line("x"), 1), FULL, Point(trained("dcgan", 0, 1)[0], None))
-    subprocess.run([sys.executable, "-c", CONTINUE, str(tmp_path)], check=True, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", CONTINUE, str(tmp_path)], check=True, cwd=Path(__file__).parents[3])
     continued = archive.point(State(Line("x"), 3), moments=True)
     assert continued is not None
     assert_bit_equal(at_once, continued.tensors)

@@ -19,7 +19,7 @@ from tests.command import Tombola, only_trial, write
 from workers import __version__
 from workers.store.backends import open_store
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def test_a_sweep_from_plan_to_results(tombola: Tombola, sweep: str) -> None:

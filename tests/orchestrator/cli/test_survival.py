@@ -18,7 +18,7 @@ from workers.store import names
 from workers.store.backends import open_store
 from workers.store.objects import Objects
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def test_damaged_rows_are_made_again(tombola: Tombola, sweep: str) -> None:

@@ -28,7 +28,7 @@ from workers.store.backends import open_store
 from workers.store.objects import Objects
 from workers.store.presence import running
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 MAIN = "from orchestrator.cli import main; main()"
 
 
