@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from search_spaces.specs.sparsity import density_of
 from search_spaces.trial import Trial
 from workers.lab.laboratory import Laboratory
-from workers.lab.stages import Emerge, Stage, State, Ticket, Train
+from workers.lab.references import State, Ticket
+from workers.lab.stages import Emerge, Stage, Train
 from workers.searches import search
 
 

@@ -12,8 +12,8 @@ from workers import data, device
 from workers.archive.failures import ERROR, NO_TICKET, Failures, StageFailed
 from workers.data import Split
 from workers.endings import Interrupted, OutOfMemory
-from workers.lab.laboratory import Recorder
 from workers.lab.points import Wanted
+from workers.lab.recorder import Recorder
 from workers.program import run_program
 from workers.reports import Listener, TrialEnded, TrialStarted
 from workers.rows.of_trial import account, account_without_ticket

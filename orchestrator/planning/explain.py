@@ -16,6 +16,7 @@ from workers import data
 from workers.archive.facts import Emerged
 from workers.archive.ledger import Ledger
 from workers.data import DataError
+from workers.lab.references import Line
 from workers.lab.stages import (
     Emerge,
     Evaluate,
@@ -23,7 +24,6 @@ from workers.lab.stages import (
     Fit,
     Graft,
     Initial,
-    Line,
     Move,
     Prune,
     Redraw,

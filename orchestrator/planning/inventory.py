@@ -9,7 +9,8 @@ from itertools import count
 from orchestrator.planning.plan import Plan
 from workers.archive.facts import Emerged
 from workers.lab.points import FULL, Held, Segment, missing_segments
-from workers.lab.stages import Emerge, Evaluate, Graft, Initial, Line, Stage, Train
+from workers.lab.references import Line
+from workers.lab.stages import Emerge, Evaluate, Graft, Initial, Stage, Train
 from workers.store import names
 from workers.store.backends import Store
 from workers.store.objects import Objects

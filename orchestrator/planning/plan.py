@@ -13,9 +13,10 @@ from search_spaces.specs.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data
 from workers.data import DatasetCard
-from workers.lab.laboratory import Recorder
 from workers.lab.points import FULL, Points, Wanted
-from workers.lab.stages import Emerge, Graft, Initial, Line, Move, Prune, Redraw, Stage, Train
+from workers.lab.recorder import Recorder
+from workers.lab.references import Line
+from workers.lab.stages import Emerge, Graft, Initial, Move, Prune, Redraw, Stage, Train
 from workers.program import run_program
 
 

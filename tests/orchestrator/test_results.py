@@ -15,7 +15,7 @@ from search_spaces.trial import Trial
 from tests.toys import toy_sweep, toy_trial, toy_trials
 from workers import data
 from workers.archive.states import Archive
-from workers.lab.stages import Line, MaskKey, State
+from workers.lab.references import Line, MaskKey, State
 from workers.rows.schema import SCHEMAS, write_unsuccessful
 from workers.store import names
 from workers.store.backends import Store, StoreError, open_store

@@ -21,9 +21,9 @@ from workers import data
 from workers.archive.ledger import Ledger
 from workers.archive.states import Archive, Point
 from workers.endings import Interrupted
-from workers.lab.laboratory import Recorder
 from workers.lab.points import CHECKPOINT, Wanted
-from workers.lab.stages import Line, State
+from workers.lab.recorder import Recorder
+from workers.lab.references import Line, State
 from workers.models import build
 from workers.models.state import MOMENTS
 from workers.program import run_program

@@ -10,7 +10,8 @@ from tests.workers.test_trial import wanted
 from tests.workers.training.test_loop import assert_bit_equal
 from workers import data, device
 from workers.evaluation import evaluate
-from workers.lab.stages import DENSE, Prune
+from workers.lab.references import DENSE
+from workers.lab.stages import Prune
 from workers.masks import keep_top
 from workers.models import Family, build, initialise, materialise
 from workers.models.state import capture, restore, weights_only

@@ -11,7 +11,7 @@ from search_spaces.canonical import digest
 from search_spaces.errors import TombolaError, sentence
 from search_spaces.plugins import import_plugins
 from search_spaces.transfer import Imported
-from workers.lab.stages import Line, MaskKey, State
+from workers.lab.references import Line, MaskKey, State
 from workers.store import names
 from workers.store.backends import Store
 from workers.store.objects import Objects

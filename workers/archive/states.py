@@ -15,7 +15,7 @@ from search_spaces.canonical import canonical_json
 from workers.archive.facts import Emerged, Evaluation, Pruning, Selection
 from workers.archive.ledger import Ledger, SegmentRecord
 from workers.lab.points import CHECKPOINT, FULL, WEIGHTS, Held
-from workers.lab.stages import MaskKey, State
+from workers.lab.references import MaskKey, State
 from workers.masks import Mask
 from workers.models import state as snapshot
 from workers.store import names

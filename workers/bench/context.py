@@ -17,7 +17,8 @@ from workers.archive.states import Archive, Point
 from workers.costs.steps import narrowed
 from workers.data import DatasetCard, Images, Labels, Split
 from workers.lab.points import Wanted
-from workers.lab.stages import DENSE, MaskKey, Slim, Stage, State
+from workers.lab.references import DENSE, MaskKey, Slim, State
+from workers.lab.stages import Stage
 from workers.masks import Mask
 from workers.masks.scope import in_scope
 from workers.models import Family, build, materialise

@@ -7,7 +7,7 @@ performs stages by computing what its store lacks; the recorder only remembers t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -18,50 +18,24 @@ from search_spaces.transfer import apart
 from search_spaces.trial import Code, Distances, Evaluation, Trial
 from workers import data
 from workers.data.reading.card import DatasetCard
+from workers.lab.keys import VERSIONS, classifier_key, digest_of_giver, key_of
+from workers.lab.references import AS_THE_RECIPE, DENSE, Giver, Line, MaskKey, Slim, State, Steps
 from workers.lab.stages import (
-    AS_THE_RECIPE,
-    DENSE,
     Emerge,
     Evaluate,
     Features,
     Fit,
-    Giver,
     Graft,
     Initial,
-    Line,
-    MaskKey,
     Move,
     Prune,
     Redraw,
     Select,
-    Slim,
     Stage,
-    State,
-    Steps,
     Train,
 )
 from workers.measures.feature_spaces import SPACES
 from workers.measures.requirements import check_demands, selected_by
-
-VERSIONS = {
-    "initial": 1,
-    "train": 1,
-    "prune": 3,
-    "channels": 2,
-    "emerge": 1,
-    "shuffle_layer": 1,
-    "shuffle_filter": 1,
-    "random_global": 1,
-    "erk": 1,
-    "random_channels": 1,
-    "move": 1,
-    "graft": 1,
-    "fit": 1,
-    "features": 1,
-    "evaluate": 2,
-    "select": 1,
-}
-"""Version of what each verb computes; a change of meaning raises it, and with it every key that follows."""
 
 HELD_OUT, SELECTION = "held_out", "selection"
 """Parts of the held-out images: the first ones, which metrics are reported on, and the last, which select an epoch."""
@@ -83,7 +57,7 @@ class Laboratory(ABC):
         self._code = trial.code or Code()
         self.as_giver = Giver(trial.model, card.image, self._code.model)
         self._apart = apart(trial)
-        self._model = _digest_of(self.as_giver)
+        self._model = digest_of_giver(self.as_giver)
         self._step = digest({"recipe": trial.recipe.model_dump(), "data": card.fingerprint, "order": trial.seed.order})
 
     def initial(self, draw: str = "initial", slim: Slim | None = None) -> State:
@@ -93,7 +67,7 @@ class Laboratory(ABC):
         """
         draw = self._apart + draw
         narrowed = None if slim is None else asdict(slim)
-        key = self._key("initial", model=self._model, seed=self.trial.seed.init, draw=draw, slim=narrowed)
+        key = key_of("initial", model=self._model, seed=self.trial.seed.init, draw=draw, slim=narrowed)
         line = Line(key, slim=slim)
         self._do(Initial(line, draw))
         return State(line, 0)
@@ -131,7 +105,7 @@ class Laboratory(ABC):
         if density >= 1:
             return mask
         made_of = {"state": state.key, "within": mask, "density": density, "seed": self.trial.seed.init}
-        key = self._key("prune", **made_of, **self._made_of(by))
+        key = key_of("prune", **made_of, **self._made_of(by))
         self._do(Prune(MaskKey(key), state, mask, by, density))
         return MaskKey(key)
 
@@ -143,7 +117,7 @@ class Laboratory(ABC):
         If one does, it is the same however long one would have searched, so `last` makes no key.
         """
         line = self._line(state, DENSE, steps, moments=None)
-        key = self._key(
+        key = key_of(
             "emerge",
             line=line.key,
             density=density,
@@ -160,7 +134,7 @@ class Laboratory(ABC):
         if mask == DENSE:
             return mask
         draw = self._apart + how
-        key = self._key(how, mask=mask, seed=self.trial.seed.init, draw=None if draw == how else draw)
+        key = key_of(how, mask=mask, seed=self.trial.seed.init, draw=None if draw == how else draw)
         self._do(Redraw(MaskKey(key), mask, how, draw))
         return MaskKey(key)
 
@@ -168,14 +142,14 @@ class Laboratory(ABC):
         """The part of another model's mask that is of some bodies, in the same roles of this one, and of them alone."""
         if mask == DENSE:
             return mask
-        key = self._key("move", mask=mask, giver=_digest_of(giver), taker=self._model, bodies=bodies)
+        key = key_of("move", mask=mask, giver=digest_of_giver(giver), taker=self._model, bodies=bodies)
         self._do(Move(MaskKey(key), mask, giver, bodies))
         return MaskKey(key)
 
     def graft(self, source: State, giver: Giver, bodies: tuple[str, ...], onto: State) -> State:
         """The state `onto`, in which some bodies have the weights of another model's, role by role."""
-        key = self._key(
-            "graft", source=source.key, giver=_digest_of(giver), onto=onto.key, taker=self._model, bodies=bodies
+        key = key_of(
+            "graft", source=source.key, giver=digest_of_giver(giver), onto=onto.key, taker=self._model, bodies=bodies
         )
         stage = Graft(Line(key, begins=onto.epoch), source, onto, giver, bodies)
         self._do(stage)
@@ -217,7 +191,7 @@ class Laboratory(ABC):
         by = selected_by(self.trial)
         planned = [State(states[-1].line, epoch) for epoch in epochs]
         of = [self._evaluation_of(state, self._selecting, SELECTION).key for state in planned]
-        key = self._key("select", of=of, by=by, last=reported[-1].key)
+        key = key_of("select", of=of, by=by, last=reported[-1].key)
         self._do(Select(key, candidates, by, reported))
         return key
 
@@ -228,7 +202,7 @@ class Laboratory(ABC):
         own, moments = (each if each and each.epoch else None for each in (state, moments))  # at epoch 0 there are none
         begins = None if moments == own else moments.key if moments else "fresh"
         departs = {"l1": steps.l1 or None, "lag": steps.lag or None, "moments": begins}
-        key = self._key("train", origin=state.key, mask=mask, step=self._step, **departs)
+        key = key_of("train", origin=state.key, mask=mask, step=self._step, **departs)
         return Line(key, state, mask, steps, moments, state.line.slim)
 
     def _made_of(self, by: Criterion) -> dict[str, Any]:
@@ -255,7 +229,7 @@ class Laboratory(ABC):
         measure = evaluation.model_copy(update={"selection": None})
         features, classifier = self._instruments(measure, part)
         otherwise = {"precision": "fp32"} if self.trial.recipe.precision != "fp32" else {}
-        key = self._key(
+        key = key_of(
             "evaluate",
             **otherwise,
             state=state.key,
@@ -281,7 +255,7 @@ class Laboratory(ABC):
             return None
         assert distances.features != "auto", "a trial's distances are settled before it is planned"
         source = "train" if part == HELD_OUT and distances.reference == "train" else part
-        key = self._key(
+        key = key_of(
             "features",
             network=distances.features,
             layer=SPACES[distances.features].layer,
@@ -318,38 +292,3 @@ class Laboratory(ABC):
         if isinstance(stage, Train | Emerge):
             self.makers[stage.line.key] = self
         self.perform(stage)
-
-    def _key(self, verb: str, **made_of: Any) -> str:
-        return digest({"verb": verb, "version": VERSIONS[verb], **made_of})
-
-
-def _digest_of(giver: Giver) -> str:
-    return digest({"model": giver.model.model_dump(), "image": giver.image, "code": giver.code})
-
-
-def classifier_key(network: str, card: DatasetCard) -> str:
-    """The key of a classifier that is trained on a labelled data set."""
-    made_of = {"network": network, "data": card.fingerprint, "labels": card.labels}
-    return digest({"verb": "fit", "version": VERSIONS["fit"], **made_of})
-
-
-class Recorder(Laboratory):
-    """A laboratory that does nothing but remember what it was asked for.
-
-    `card_of` gives the card of the data set of a trial beside this one.
-    """
-
-    def __init__(
-        self, trial: Trial, card: DatasetCard, card_of: Callable[[DatasetSpec], DatasetCard] = data.card
-    ) -> None:
-        super().__init__(trial, card)
-        self._card_of = card_of
-
-    def _another(self, trial: Trial) -> Recorder:
-        return Recorder(trial, self._card_of(trial.dataset), self._card_of)
-
-    def perform(self, stage: Stage) -> None:
-        pass
-
-    def emergence(self, stage: Emerge) -> int:
-        return stage.look_back

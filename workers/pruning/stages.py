@@ -10,7 +10,8 @@ import torch
 from search_spaces.specs.criterion import Criterion
 from workers.bench import Context
 from workers.costs.flops import FlopCounter
-from workers.lab.stages import DENSE, Emerge, MaskKey, Move, Prune, Redraw, State
+from workers.lab.references import DENSE, MaskKey, State
+from workers.lab.stages import Emerge, Move, Prune, Redraw
 from workers.models import build
 from workers.pruning.choose import choose
 from workers.pruning.controls import redraw

@@ -14,7 +14,8 @@ from workers.archive.states import Archive
 from workers.channels.kept import channel_groups, kept_channels
 from workers.costs.steps import Cost, cost
 from workers.lab.laboratory import HELD_OUT, SELECTION
-from workers.lab.stages import DENSE, Emerge, Evaluate, Giver, Line, MaskKey, Prune, Select, Slim, State, Ticket
+from workers.lab.references import DENSE, Giver, Line, MaskKey, Slim, State, Ticket
+from workers.lab.stages import Emerge, Evaluate, Prune, Select
 from workers.masks import Mask
 from workers.models import build
 from workers.program import Outcome, Stretch, behind, stretches, ticket_stretch

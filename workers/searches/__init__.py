@@ -13,7 +13,7 @@ from search_spaces.specs.sparsity import density_of
 from search_spaces.transfer import MaskOnly, Source, Transfer
 from workers.archive.imported import imported_mask, imported_state
 from workers.lab.laboratory import Laboratory
-from workers.lab.stages import Giver, Ticket
+from workers.lab.references import Giver, Ticket
 from workers.searches.dense import dense
 from workers.searches.early_bird import early_bird
 from workers.searches.fine_tune import fine_tune, lr_rewinding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search_spaces.specs.controls import FineTune, LRRewinding
 from workers.lab.laboratory import Laboratory
-from workers.lab.stages import Steps, Ticket
+from workers.lab.references import Steps, Ticket
 
 
 def fine_tune(lab: Laboratory, method: FineTune, ticket: Ticket) -> Ticket:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search_spaces.specs.methods import FixedEpoch
 from workers.lab.laboratory import Laboratory
-from workers.lab.stages import Steps, Ticket
+from workers.lab.references import Steps, Ticket
 
 
 def fixed_epoch(lab: Laboratory, method: FixedEpoch, target: float) -> Ticket:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from search_spaces.specs.methods import IMP
 from search_spaces.specs.sparsity import geometric
 from workers.lab.laboratory import Laboratory
-from workers.lab.stages import Ticket
+from workers.lab.references import Ticket
 
 
 def imp(lab: Laboratory, method: IMP, target: float) -> Ticket:

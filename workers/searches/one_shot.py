@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search_spaces.specs.methods import OneShot
 from workers.lab.laboratory import Laboratory
-from workers.lab.stages import Ticket
+from workers.lab.references import Ticket
 
 
 def one_shot(lab: Laboratory, method: OneShot, target: float) -> Ticket:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from search_spaces.specs.methods import RandomChain
 from search_spaces.specs.sparsity import geometric
 from workers.lab.laboratory import Laboratory
-from workers.lab.stages import Ticket
+from workers.lab.references import Ticket
 
 
 def random_chain(lab: Laboratory, method: RandomChain, target: float) -> Ticket:

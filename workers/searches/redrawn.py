@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from search_spaces.specs.methods import Control
 from workers.lab.laboratory import Laboratory
-from workers.lab.stages import Ticket
+from workers.lab.references import Ticket
 
 
 def redrawn(lab: Laboratory, method: Control, ticket: Ticket) -> Ticket:

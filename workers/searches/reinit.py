@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search_spaces.specs.methods import Control
 from workers.lab.laboratory import Laboratory
-from workers.lab.stages import Ticket
+from workers.lab.references import Ticket
 
 
 def reinit(lab: Laboratory, method: Control, ticket: Ticket) -> Ticket:

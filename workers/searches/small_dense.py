@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from search_spaces.specs.controls import SmallDense
 from workers.lab.laboratory import Laboratory
-from workers.lab.stages import Slim, Ticket
+from workers.lab.references import Slim, Ticket
 
 
 def small_dense(lab: Laboratory, method: SmallDense, ticket: Ticket) -> Ticket:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from search_spaces.transfer import Transfer, WeightsOnly
 from workers.lab.laboratory import Laboratory
-from workers.lab.stages import DENSE, Giver, MaskKey, State, Ticket
+from workers.lab.references import DENSE, Giver, MaskKey, State, Ticket
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from search_spaces.specs.datasets import FashionMNIST
 from search_spaces.trial import Distances, Evaluation, Trial
 from workers import data
 from workers.data import DataError, DatasetCard
-from workers.lab.laboratory import VERSIONS, classifier_key
+from workers.lab.keys import VERSIONS, classifier_key
 from workers.measures import pretrained as weights
 from workers.measures.feature_spaces import SPACES, Features
 from workers.measures.requirements import wrong_channels

@@ -18,8 +18,8 @@ from search_spaces.trial import Trial
 from workers import __version__, data
 from workers.archive.imported import FORMAT, MASK
 from workers.archive.states import Archive
-from workers.lab.laboratory import Recorder
-from workers.lab.stages import Line, State
+from workers.lab.recorder import Recorder
+from workers.lab.references import Line, State
 from workers.masks import Mask
 from workers.models import Family, Image, build, materialise
 from workers.models.state import restore, weights_only

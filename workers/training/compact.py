@@ -9,7 +9,7 @@ from torch import Tensor
 
 from search_spaces.trial import Recipe
 from workers.channels.compaction import Compaction
-from workers.lab.stages import Steps
+from workers.lab.references import Steps
 from workers.masks import Mask
 from workers.models import Family, materialise
 from workers.models.state import Snapshot, capture, restore

@@ -7,7 +7,7 @@ import time
 from search_spaces.trial import Trial
 from workers.archive.ledger import SegmentRecord, TrainedEpoch
 from workers.lab.points import Segment
-from workers.lab.stages import Line
+from workers.lab.references import Line
 
 
 class Journal:

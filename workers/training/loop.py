@@ -13,7 +13,7 @@ from torch import Tensor
 
 from search_spaces.trial import Decay, Recipe
 from workers.endings import Diverged
-from workers.lab.stages import AS_THE_RECIPE, Steps
+from workers.lab.references import AS_THE_RECIPE, Steps
 from workers.masks import Mask
 from workers.models import NORMS, Family
 from workers.models.images import normalised

@@ -11,7 +11,8 @@ from workers.archive.states import Point
 from workers.bench import Context
 from workers.endings import Interrupted
 from workers.lab.points import CHECKPOINT, FULL, WEIGHTS, Segment, missing_segments
-from workers.lab.stages import DENSE, Emerge, Line, State
+from workers.lab.references import DENSE, Line, State
+from workers.lab.stages import Emerge
 from workers.models.state import moments_only, weights_only
 from workers.pruning.choose import can_be_scored
 from workers.reports import EpochTrained, StageCommitted

@@ -6,7 +6,8 @@ from workers.archive.states import Point
 from workers.bench import Context
 from workers.endings import NothingEmerged
 from workers.lab.points import CHECKPOINT, FULL, Segment
-from workers.lab.stages import DENSE, Emerge, Graft, Initial, State, Train
+from workers.lab.references import DENSE, State
+from workers.lab.stages import Emerge, Graft, Initial, Train
 from workers.masks.scope import CriterionError
 from workers.models import NORMS, build, initialise, materialise
 from workers.models.state import capture

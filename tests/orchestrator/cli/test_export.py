@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from orchestrator import results
 from tests.command import Tombola, only_trial
 from workers.archive.states import Archive
-from workers.lab.stages import Line, State
+from workers.lab.references import Line, State
 from workers.models.state import weights_only
 from workers.store.backends import open_store
 

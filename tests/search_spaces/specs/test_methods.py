@@ -9,7 +9,7 @@ from search_spaces.errors import sentence
 from search_spaces.specs.methods import Control, Finder, methods
 from tests.toys import toy_trial, toy_trials
 from workers import data
-from workers.lab.laboratory import Recorder
+from workers.lab.recorder import Recorder
 
 
 def method_of(option: Any) -> Any:

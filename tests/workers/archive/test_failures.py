@@ -3,7 +3,8 @@ import pytest
 from search_spaces.specs.criterion import Criterion
 from search_spaces.trial import Evaluation
 from workers.archive.failures import DIVERGED, ERROR, Failure, Failures
-from workers.lab.stages import DENSE, Emerge, Evaluate, Line, Select, State, Train
+from workers.lab.references import DENSE, Line, State
+from workers.lab.stages import Emerge, Evaluate, Select, Train
 from workers.store.backends import Store
 from workers.store.objects import Objects
 

@@ -3,7 +3,7 @@ import torch
 from workers.archive.ledger import SegmentRecord, TrainedEpoch
 from workers.archive.states import Archive, Point
 from workers.lab.points import CHECKPOINT, FULL, WEIGHTS
-from workers.lab.stages import Line, State
+from workers.lab.references import Line, State
 from workers.store import names
 from workers.store.backends import Store
 

@@ -19,9 +19,10 @@ from workers.evaluation.classifiers import SCHOOLINGS
 from workers.evaluation.feature_set import FeatureSet
 from workers.evaluation.stages import judge_of, part_of
 from workers.lab import laboratory
-from workers.lab.laboratory import Recorder
 from workers.lab.points import Wanted
-from workers.lab.stages import Evaluate, Features, Fit, Line, Select, State
+from workers.lab.recorder import Recorder
+from workers.lab.references import Line, State
+from workers.lab.stages import Evaluate, Features, Fit, Select
 from workers.measures import feature_spaces
 from workers.measures import pretrained as weights
 from workers.measures.feature_spaces import FeatureSpace

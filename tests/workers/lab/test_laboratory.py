@@ -8,9 +8,11 @@ from search_spaces.specs.criterion import Criterion
 from search_spaces.specs.sparsity import density_of
 from tests.toys import toy_trial, toy_trials
 from workers.data import DatasetCard
-from workers.lab.laboratory import VERSIONS, Recorder
+from workers.lab.keys import VERSIONS
 from workers.lab.points import Wanted
-from workers.lab.stages import DENSE, Prune, Train
+from workers.lab.recorder import Recorder
+from workers.lab.references import DENSE
+from workers.lab.stages import Prune, Train
 from workers.program import Outcome, run_program
 from workers.searches import search
 

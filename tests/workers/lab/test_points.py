@@ -3,7 +3,8 @@ from hypothesis import strategies as st
 
 from search_spaces.trial import Evaluation
 from workers.lab.points import CHECKPOINT, FULL, WEIGHTS, Held, Segment, Wanted, missing_segments
-from workers.lab.stages import DENSE, Evaluate, Line, MaskKey, Select, State, Train
+from workers.lab.references import DENSE, Line, MaskKey, State
+from workers.lab.stages import Evaluate, Select, Train
 from workers.store import names
 
 INITIAL = State(Line("init"), 0)

@@ -9,7 +9,7 @@ from search_spaces.specs.models import models
 from search_spaces.trial import Recipe
 from tests.toys import EVERY_MODEL
 from workers.channels.compaction import Compaction
-from workers.lab.stages import AS_THE_RECIPE
+from workers.lab.references import AS_THE_RECIPE
 from workers.masks import keep_top
 from workers.models import Family, build, initialise, materialise
 from workers.models.state import capture, restore

@@ -16,7 +16,7 @@ from search_spaces.specs.models import LinearAutoencoder
 from search_spaces.trial import Recipe
 from workers.channels.kept import channel_groups
 from workers.costs.flops import step_flops
-from workers.lab.stages import AS_THE_RECIPE
+from workers.lab.references import AS_THE_RECIPE
 from workers.masks import Mask, keep_top
 from workers.models import Family, ModelError, build, builders, initialise, materialise
 from workers.models.families import GAN, Autoencoder

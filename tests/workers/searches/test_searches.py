@@ -8,8 +8,9 @@ from search_spaces.specs.criterion import Scope
 from search_spaces.specs.methods import methods
 from tests.toys import toy_trial
 from tests.workers.lab.test_laboratory import CARD
-from workers.lab.laboratory import Recorder
-from workers.lab.stages import DENSE, Emerge, Initial, Prune, Redraw, Stage, Steps, Train
+from workers.lab.recorder import Recorder
+from workers.lab.references import DENSE, Steps
+from workers.lab.stages import Emerge, Initial, Prune, Redraw, Stage, Train
 from workers.program import Outcome, run_program
 
 FINDERS: list[Any] = [

@@ -13,8 +13,9 @@ from workers import data
 from workers.archive.states import Archive
 from workers.channels.compaction import Compaction
 from workers.channels.kept import channel_groups, kept_channels
-from workers.lab.laboratory import Recorder
-from workers.lab.stages import Graft, Initial, MaskKey, Redraw, State
+from workers.lab.recorder import Recorder
+from workers.lab.references import MaskKey, State
+from workers.lab.stages import Graft, Initial, Redraw
 from workers.models import build
 from workers.models.state import weights_only
 from workers.program import Outcome, run_program

@@ -11,7 +11,7 @@ from tests import toys
 from tests.toys import toy_trial, toy_trials
 from workers import data
 from workers.archive.failures import Failures
-from workers.lab.laboratory import Recorder
+from workers.lab.recorder import Recorder
 from workers.profiles.profile import profile_key
 from workers.program import Outcome, run_program
 from workers.settling.codes import CodeError, Codes

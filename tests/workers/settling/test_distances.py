@@ -10,7 +10,7 @@ from search_spaces.trial import Distances, Trial
 from tests.toys import toy_trial
 from workers import data
 from workers.data import DataError, DatasetCard
-from workers.lab.laboratory import VERSIONS, classifier_key
+from workers.lab.keys import VERSIONS, classifier_key
 from workers.measures import pretrained as weights
 from workers.measures.pretrained import Weights, WeightsError
 from workers.settling import distances as choices

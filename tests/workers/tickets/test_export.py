@@ -21,7 +21,7 @@ from tests.toys import TOY_MODELS, toy_trials
 from workers import data
 from workers.archive.states import Archive, Point
 from workers.lab.points import WEIGHTS
-from workers.lab.stages import Line, State
+from workers.lab.references import Line, State
 from workers.masks import Mask
 from workers.models import Family, build, initialise, materialise
 from workers.models.layers.spectral import spare_empty_kernels

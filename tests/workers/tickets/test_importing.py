@@ -18,7 +18,7 @@ from tests.toys import TOY_MODELS, toy_trial, toy_trials
 from workers.archive.imported import TicketError, imported, imported_mask, imported_state
 from workers.archive.states import Archive, Point
 from workers.lab.points import FULL
-from workers.lab.stages import Line, State
+from workers.lab.references import Line, State
 from workers.masks import Mask
 from workers.models import build, initialise, materialise
 from workers.models.state import capture

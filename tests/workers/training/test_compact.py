@@ -9,7 +9,7 @@ from torch import Tensor
 from search_spaces.specs.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
 from search_spaces.trial import Decay, Recipe
 from workers.channels.kept import ChannelGroup, channel_groups, expand
-from workers.lab.stages import AS_THE_RECIPE, Steps
+from workers.lab.references import AS_THE_RECIPE, Steps
 from workers.masks import Mask, keep_top
 from workers.models import Family, build, initialise, materialise
 from workers.models.state import MOMENTS, capture, restore, weights_only

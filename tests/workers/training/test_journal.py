@@ -4,7 +4,7 @@ import pytest
 
 from tests.toys import toy_trial
 from workers.lab.points import CHECKPOINT, FULL, Segment
-from workers.lab.stages import Line, State
+from workers.lab.references import Line, State
 from workers.training import journal
 from workers.training.journal import Journal
 

@@ -16,7 +16,7 @@ from workers import data
 from workers.archive.states import Archive, Point
 from workers.endings import Diverged
 from workers.lab.points import FULL
-from workers.lab.stages import AS_THE_RECIPE, Line, State, Steps
+from workers.lab.references import AS_THE_RECIPE, Line, State, Steps
 from workers.masks import Mask, keep_top
 from workers.models import Family, build, initialise, materialise
 from workers.models.state import MOMENTS, capture, restore, weights_only

@@ -14,8 +14,9 @@ from search_spaces.trial import Trial
 from tests.toys import toy_trial
 from workers import data
 from workers.archive.states import Archive
-from workers.lab.laboratory import Recorder
-from workers.lab.stages import State, Train
+from workers.lab.recorder import Recorder
+from workers.lab.references import State
+from workers.lab.stages import Train
 from workers.models import build
 from workers.models.state import MOMENTS
 from workers.program import Outcome, run_program

@@ -1,0 +1,43 @@
+"""Keys: what the results of verbs are known by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from search_spaces.canonical import digest
+from workers.data import DatasetCard
+from workers.lab.references import Giver
+
+VERSIONS = {
+    "initial": 1,
+    "train": 1,
+    "prune": 3,
+    "channels": 2,
+    "emerge": 1,
+    "shuffle_layer": 1,
+    "shuffle_filter": 1,
+    "random_global": 1,
+    "erk": 1,
+    "random_channels": 1,
+    "move": 1,
+    "graft": 1,
+    "fit": 1,
+    "features": 1,
+    "evaluate": 2,
+    "select": 1,
+}
+"""Version of what each verb computes; a change of meaning raises it, and with it every key that follows."""
+
+
+def key_of(verb: str, **made_of: Any) -> str:
+    """The key of what a verb makes of these: the SHA-256 of the canonical JSON of them and of the verb's version."""
+    return digest({"verb": verb, "version": VERSIONS[verb], **made_of})
+
+
+def digest_of_giver(giver: Giver) -> str:
+    return digest({"model": giver.model.model_dump(), "image": giver.image, "code": giver.code})
+
+
+def classifier_key(network: str, card: DatasetCard) -> str:
+    """The key of a classifier that is trained on a labelled data set."""
+    return key_of("fit", network=network, data=card.fingerprint, labels=card.labels)

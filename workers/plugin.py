@@ -1,0 +1,47 @@
+"""All that a plugin imports: specs and their registries, the tables of makers, and what makers are made of.
+
+`docs/extending.md` shows each in use.
+"""
+
+from search_spaces.specs.criterion import Criterion, Scope
+from search_spaces.specs.datasets import DatasetSpec, datasets
+from search_spaces.specs.methods import Control, Finder, methods
+from search_spaces.specs.models import Composed, ModelSpec, models
+from workers.data import DatasetCard, Split, sources
+from workers.lab.laboratory import Laboratory
+from workers.lab.references import MaskKey, State, Ticket
+from workers.models import backbones, builders
+from workers.models.families import GAN, VAE, Autoencoder, Family, Loss
+from workers.pruning.criteria import Subject, scorers
+from workers.searches import controls, searches
+
+__all__ = [
+    "GAN",
+    "VAE",
+    "Autoencoder",
+    "Composed",
+    "Control",
+    "Criterion",
+    "DatasetCard",
+    "DatasetSpec",
+    "Family",
+    "Finder",
+    "Laboratory",
+    "Loss",
+    "MaskKey",
+    "ModelSpec",
+    "Scope",
+    "Split",
+    "State",
+    "Subject",
+    "Ticket",
+    "backbones",
+    "builders",
+    "controls",
+    "datasets",
+    "methods",
+    "models",
+    "scorers",
+    "searches",
+    "sources",
+]
