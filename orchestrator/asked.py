@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.planning.downloads import fetch_missing
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.sources import frozen, resolved
 from search_spaces import SweepError, load_sweep
 from search_spaces.errors import TombolaError
+from search_spaces.loading import name_of
 from search_spaces.specs.datasets import DatasetSpec
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
@@ -23,9 +25,12 @@ from workers.store.backends import Store
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A sweep as its file `says` and with its queries answered, its trials, and how they were settled."""
+    """A sweep as it `says` and with its queries answered, its trials, and how they were settled.
 
-    file: Path
+    Messages call it `called`: its file, if it is from one.
+    """
+
+    called: str
     says: Sweep
     sweep: Sweep
     trials: tuple[Trial, ...]
@@ -44,24 +49,30 @@ class Asked:
 
 
 def ask(
-    sweep_file: Path, store: Store, download: bool = False, *, planning: bool = False, keep_code: bool = False
+    sweep: Sweep | Mapping[str, Any] | str | Path,
+    store: Store,
+    download: bool = False,
+    *,
+    planning: bool = False,
+    keep_code: bool = False,
 ) -> Asked:
-    """The sweep in a file, with all settled that a store has a say in; for `planning` its data may be missing.
+    """A sweep, or that in a file, with all settled that a store has a say in; for `planning` its data may be missing.
 
     With `keep_code` changes of plugins make no difference to what the store holds.
 
     Raises:
         SweepError: if that cannot be.
     """
-    says, choices, codes = load_sweep(sweep_file), Choices(store, planning=planning), Codes(store, keep=keep_code)
+    says, called = load_sweep(sweep), name_of(sweep)
+    choices, codes = Choices(store, planning=planning), Codes(store, keep=keep_code)
     try:
         if download:
             fetch_missing(says)
-        sweep = frozen(says, store)
-        trials = codes.settle(choices.settle(resolved(sweep.trials(), store)))
-        return Asked(sweep_file, says, sweep, trials, choices, codes)
+        answered = frozen(says, store)
+        trials = codes.settle(choices.settle(resolved(answered.trials(), store)))
+        return Asked(called, says, answered, trials, choices, codes)
     except TombolaError as error:
-        raise SweepError(f"{sweep_file}: {error}") from error
+        raise SweepError(f"{called}: {error}") from error
 
 
 def planned(asked: Asked, card_of: Callable[[DatasetSpec], DatasetCard] = data.card) -> Plan:
@@ -73,4 +84,4 @@ def planned(asked: Asked, card_of: Callable[[DatasetSpec], DatasetCard] = data.c
     try:
         return make_plan(asked.trials, card_of)
     except TombolaError as error:
-        raise SweepError(f"{asked.file}: {error}") from error
+        raise SweepError(f"{asked.called}: {error}") from error

@@ -119,7 +119,8 @@ def run(
 ) -> None:
     """Run what is missing of a sweep; failed trials stay failed."""
     where = Where(address, local, workers, debug)
-    raise typer.Exit(_session(sweep_file, store, where, Limits(max_hours, max_gpu_hours), download, keep_code).run())
+    session = _session(sweep_file, store, where, Limits(max_hours, max_gpu_hours), download, keep_code)
+    raise typer.Exit(session.tell(session.run(), store))
 
 
 @app.command()
@@ -143,7 +144,8 @@ def resume(
     """Run what is missing of a sweep, failed trials too; diverged ones stay diverged unless told otherwise."""
     where = Where(address, local, workers, debug)
     session = _session(sweep_file, store, where, Limits(max_hours, max_gpu_hours), download, keep_code)
-    raise typer.Exit(session.run(Again(diverged, tuple(trial or ()))))
+    again = Again(diverged, tuple(trial or ()))
+    raise typer.Exit(session.tell(session.run(again), store, again))
 
 
 def _session(sweep_file: Path, store: str, where: Where, limits: Limits, download: bool, keep_code: bool) -> Session:
@@ -151,7 +153,7 @@ def _session(sweep_file: Path, store: str, where: Where, limits: Limits, downloa
     asked = ask(sweep_file, place, download, keep_code=keep_code)
     if where.address is None:
         tell_of_unused(asked.trials, gpus_here())
-    return Session(asked, place, store, where, limits)
+    return Session(asked, place, where, limits)
 
 
 @app.command()

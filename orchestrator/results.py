@@ -33,7 +33,7 @@ class ResultsError(TombolaError):
     """Results that are not there; the message says what is."""
 
 
-def trials(uri: str | Path, sweep: str | None = None) -> pd.DataFrame:
+def trials(uri: Store | str | Path, sweep: str | None = None) -> pd.DataFrame:
     """One row for each trial in the store at `uri`, and each way it was evaluated; or those of one sweep, by its name.
 
     Beside the columns that are stored there are `variant`, which tells the trials of this table apart but for sparsity
@@ -43,7 +43,7 @@ def trials(uri: str | Path, sweep: str | None = None) -> pd.DataFrame:
         StoreError: if there is no such store.
         ResultsError: if no such sweep was run there.
     """
-    store = existing_store(str(uri))
+    store = existing_store(uri)
     rows = all_trials(store)
     if sweep is None:
         return rows
@@ -59,22 +59,22 @@ def trials(uri: str | Path, sweep: str | None = None) -> pd.DataFrame:
     return chosen.assign(variant=variants([json.loads(spec) for spec in chosen["spec"]]))
 
 
-def scores(uri: str | Path) -> pd.DataFrame:
+def scores(uri: Store | str | Path) -> pd.DataFrame:
     """One row for each trial, measured epoch and metric."""
-    return _all(existing_store(str(uri)), names.SCORES)
+    return _all(existing_store(uri), names.SCORES)
 
 
-def history(uri: str | Path) -> pd.DataFrame:
+def history(uri: Store | str | Path) -> pd.DataFrame:
     """One row for each trial, epoch and logged quantity."""
-    return _all(existing_store(str(uri)), names.HISTORY)
+    return _all(existing_store(uri), names.HISTORY)
 
 
-def masks(uri: str | Path) -> pd.DataFrame:
+def masks(uri: Store | str | Path) -> pd.DataFrame:
     """One row for each trial and prunable tensor."""
-    return _all(existing_store(str(uri)), names.MASKS)
+    return _all(existing_store(uri), names.MASKS)
 
 
-def mask(uri: str | Path, trial_id: str) -> Mask:
+def mask(uri: Store | str | Path, trial_id: str) -> Mask:
     """The mask of a trial.
 
     Raises:
@@ -83,20 +83,20 @@ def mask(uri: str | Path, trial_id: str) -> Mask:
     # Imported here because a mask is made of torch tensors, which nothing else in this module needs.
     from workers.masks import Mask
 
-    store = existing_store(str(uri))
+    store = existing_store(uri)
     table = read(store, names.MASKS, [names.rows(names.MASKS, trial_id, "")])
     if table.empty:
         raise ResultsError(f"store {store.uri} has no mask of a trial {trial_id!r}; results.trials(...) has their ids")
     return Mask({name: kept for packed in table["mask"] for name, kept in Mask.unpack(packed).items()})
 
 
-def picture(uri: str | Path, evaluation_key: str, kind: str) -> bytes:
+def picture(uri: Store | str | Path, evaluation_key: str, kind: str) -> bytes:
     """A PNG that an evaluation made, of `samples` or of `reconstructions`.
 
     Raises:
         ResultsError: if it made none of that kind.
     """
-    store = existing_store(str(uri))
+    store = existing_store(uri)
     png = store.get(names.picture(evaluation_key, kind))
     if png is None:
         raise ResultsError(f"store {store.uri} has no picture of {kind} of evaluation {evaluation_key!r}")

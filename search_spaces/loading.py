@@ -21,21 +21,31 @@ class SweepError(TombolaError):
     """A sweep file that cannot be used; the message names the file, the field and what is allowed there."""
 
 
-def load_sweep(path: str | Path) -> Sweep:
-    """The sweep in a YAML file, checked down to its trials, with its plugins imported.
+def load_sweep(sweep: Sweep | Mapping[str, Any] | str | Path) -> Sweep:
+    """The sweep in a YAML file, or as a mapping, checked down to its trials, with its plugins imported.
 
     Raises:
         SweepError: if the file is missing, is no sweep, or asks for something unknown or impossible.
     """
-    values = _read(Path(path))
+    if isinstance(sweep, Sweep):
+        return sweep
+    values = sweep if isinstance(sweep, Mapping) else _read(Path(sweep))
     try:
-        sweep = Sweep.model_validate(values)
-        sweep.trials()
+        loaded = Sweep.model_validate(values)
+        loaded.trials()
     except ValidationError as error:
-        raise SweepError(f"{path}: {sentence(error)}") from error
+        raise SweepError(f"{name_of(sweep)}: {sentence(error)}") from error
     except ValueError as error:
-        raise SweepError(f"{path}: {error}") from error
-    return sweep
+        raise SweepError(f"{name_of(sweep)}: {error}") from error
+    return loaded
+
+
+def name_of(sweep: Sweep | Mapping[str, Any] | str | Path) -> str:
+    """What messages call a sweep: its file, or its name if it has no file."""
+    if isinstance(sweep, str | Path):
+        return str(sweep)
+    name = sweep.name if isinstance(sweep, Sweep) else sweep.get("name")
+    return f"sweep {name!r}"
 
 
 def _read(path: Path) -> Mapping[str, Any]:

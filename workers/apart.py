@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import pickle
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Self, TypeVar
 
 T = TypeVar("T")
@@ -55,7 +57,9 @@ class Apart:
         if self._pool is None:
             self._pool = ProcessPoolExecutor(1, mp_context=_context, initializer=_begin, initargs=(dict(os.environ),))
         try:
-            self._process = self._process or self._pool.submit(os.getpid).result()
+            if self._process is None:
+                with _without_main():
+                    self._process = self._pool.submit(os.getpid).result()
             outcome, warnings = self._pool.submit(_with_warnings, function, *arguments).result()
         except BrokenProcessPool as error:
             self._end()
@@ -70,6 +74,17 @@ class Apart:
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = self._process = None
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Let a process that starts here not run the user's script, as multiprocessing has it do to know its names."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _begin(environment: dict[str, str]) -> None:

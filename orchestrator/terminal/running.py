@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from orchestrator.terminal.output import out, say
 from orchestrator.terminal.progress import SweepProgress, duration
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
-from workers.reports import Report
+from workers.reports import Listener, Report
 from workers.store.backends import Store
 from workers.store.presence import BEAT
 
@@ -42,9 +43,12 @@ def run_missing(
     store: Store,
     executor: Executor,
     limits: Limits,
+    told: Listener = lambda report: None,
     beat: float = BEAT,
 ) -> Ran:
     """Run those trials of `plan` that are `missing`, with a sign of life every `beat` seconds.
+
+    `told` takes the reports of trials, beside the progress that is shown.
 
     Raises:
         DriverError: if the sweep is being run by another process, or another took over while this one was stopped.
@@ -65,6 +69,7 @@ def run_missing(
             def listen(report: Report) -> None:
                 budget.listen(report)
                 progress.listen(report)
+                told(report)
 
             executor.run(work, store, listen, lambda: asked() or budget.spent() is not None or sign.lost())
             if sign.lost() and not progress.all_ended:
@@ -79,7 +84,13 @@ def run_missing(
 
 @contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C asks the running trials to leave after their epoch, the second leaves at once."""
+    """The first Ctrl-C asks the running trials to leave after their epoch, the second leaves at once.
+
+    Signals are only handled in the main thread; in others nothing asks.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:

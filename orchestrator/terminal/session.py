@@ -22,6 +22,7 @@ from orchestrator.terminal.tables import trials_table
 from search_spaces import SweepError
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
+from workers.reports import Listener
 from workers.store.backends import Store
 
 
@@ -38,17 +39,31 @@ class Again:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """How a session ended: its plan, how the trials stand, what was run, in how many seconds.
+
+    `error` is that which a debugging executor stopped at.
+    """
+
+    plan: Plan
+    standing: sweeps.Standing
+    ran: Ran
+    seconds: float
+    error: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
-    """One run of a sweep in a store, which the user calls `called`."""
+    """One run of a sweep in a store. `listen` takes the reports of trials."""
 
     asked: Asked
     store: Store
-    called: str
     where: Where
     limits: Limits
+    listen: Listener = lambda report: None
 
-    def run(self, again: Again | None = None) -> int:
-        """Run the missing trials and those to be tried `again`. Returns the exit code of the command."""
+    def run(self, again: Again | None = None) -> Ended:
+        """Run the missing trials and those to be tried `again`."""
         began = time.monotonic()
         chosen = self._chosen(again.only if again else ())
         plan, stands = planned(self.asked), self._standing()
@@ -62,19 +77,23 @@ class Session:
             self.asked.record()
             remember(self.asked.says, self.store)
             with executor as place:
-                ran = run_missing(plan, self.asked.sweep, missing, self.store, place, self.limits)
+                ran = run_missing(plan, self.asked.sweep, missing, self.store, place, self.limits, self.listen)
             error = place.error if isinstance(place, InProcess) else None
             stands = self._standing()
         else:
             self.asked.record()
             sweeps.enroll(self.asked.sweep, self.asked.trials, self.store)
-        out.print(trials_table(stands.rows, out.width))
-        say(f"{summary(self.asked.sweep, stands)}, in {duration(time.monotonic() - began)}")
-        say(_shared(plan, ran))
+        return Ended(plan, stands, ran, time.monotonic() - began, error)
+
+    def tell(self, ended: Ended, store: str, again: Again | None = None) -> int:
+        """Say how it ended and how to go on, of a store that the user calls `store`; the exit code of the command."""
+        out.print(trials_table(ended.standing.rows, out.width))
+        say(f"{summary(self.asked.sweep, ended.standing)}, in {duration(ended.seconds)}")
+        say(_shared(ended.plan, ended.ran))
         say(f'In Python: from orchestrator import results; results.trials("{self.store.uri}")')
-        if error:
-            pdb.post_mortem(error.__traceback__)
-        return self._end(stands, ran, again)
+        if ended.error:
+            pdb.post_mortem(ended.error.__traceback__)
+        return self._end(ended.standing, ended.ran, store, again)
 
     def _chosen(self, only: Sequence[str]) -> dict[str, Trial]:
         """The trials of those ids, or all, by id.
@@ -85,8 +104,7 @@ class Session:
         known = {trial.id: trial for trial in self.asked.trials}
         for trial_id in only:
             if trial_id not in known:
-                status = hint("status", self.asked.file, store=self.called)
-                raise SweepError(f"--trial {trial_id}: the sweep has no such trial; {status} lists its trials")
+                raise SweepError(f"--trial {trial_id}: {self.asked.called} has no such trial")
         return {trial_id: known[trial_id] for trial_id in only} or known
 
     def _standing(self) -> sweeps.Standing:
@@ -105,10 +123,10 @@ class Session:
         say(f"found {found}; trials to try again ({kinds}): {retried}; epochs left to train: {left}")
         return self._standing() if retried else stands
 
-    def _end(self, stands: sweeps.Standing, ran: Ran, again: Again | None) -> int:
+    def _end(self, stands: sweeps.Standing, ran: Ran, store: str, again: Again | None) -> int:
         """Say how to go on from here; the exit code."""
         only = (word for trial_id in (again.only if again else ()) for word in ("--trial", trial_id))
-        resume = hint("resume", self.asked.file, *only, *self.where.words, store=self.called)
+        resume = hint("resume", self.asked.called, *only, *self.where.words, store=store)
         if ran.stopped:
             say(f"Stopped: {ran.stopped}; {resume} goes on from here.")
             return exit_codes.INTERRUPTED if ran.stopped == INTERRUPTED else exit_codes.SPENT
@@ -118,8 +136,8 @@ class Session:
             return 0
         first = failed.iloc[0]
         say(f"Failed trials: {len(failed)}. The first error: {first['error']}")
-        say(f"Where it happened: {hint('error', first['trial_id'], store=self.called)}")
-        say(f"How each trial stands: {hint('status', self.asked.file, store=self.called)}")
+        say(f"Where it happened: {hint('error', first['trial_id'], store=store)}")
+        say(f"How each trial stands: {hint('status', self.asked.called, store=store)}")
         say(f"To try them again once this is mended: {resume}")
         return exit_codes.FAILED
 

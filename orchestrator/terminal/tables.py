@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 from rich.table import Table
@@ -53,36 +53,34 @@ def seeds(init: int, order: int) -> str:
 
 
 def plan_table(sweep: str, measured: Sequence[str], figures: Estimate) -> Table:
+    """`plan_facts` in two columns."""
+    table = Table(box=None, show_header=False)
+    for name, value in plan_facts(sweep, measured, figures).items():
+        table.add_row(name, value)
+    return table
+
+
+def plan_facts(sweep: str, measured: Sequence[str], figures: Estimate) -> dict[str, str]:
     """What a plan of the sweep of that name comes to; `measured` says in what its distances are."""
     stages = ", ".join(f"{count:,} {verb}" for verb, count in figures.stages.items())
     left = {"not prunable": "\n".join(figures.not_prunable)} if figures.not_prunable else {}
-    return _facts_table(
-        {
-            "sweep": sweep,
-            "measured": "\n".join(measured) or "no distances",
-            "trials": f"{figures.trials:,}",
-            "distinct stages": f"{sum(figures.stages.values()):,} ({stages})",
-            "epochs, every trial alone": f"{figures.epochs_alone:,}",
-            "epochs, one chain logging its levels": f"{figures.epochs_chained:,}",
-            "epochs, shared": _span(figures.least_epochs, figures.epochs),
-            "held by the store": _held(figures),
-            "critical path": f"{figures.critical_path_epochs:,} epochs, {_here(figures.critical_path_hours)}",
-            "what is missing, one trial at a time": _here(figures.hours),
-            "of which measuring": _here(figures.measuring_hours),
-            "operations, every trial alone": _operations(figures.flops_alone, figures.gpu_hours_alone, figures.tflops),
-            "operations, shared": _operations(figures.flops, figures.gpu_hours, figures.tflops),
-            "kept in the store": f"{figures.bytes_kept / 1e6:,.1f} MB of states and masks",
-            **left,
-        }
-    )
-
-
-def _facts_table(facts: Mapping[str, str]) -> Table:
-    """Names and values in two columns."""
-    table = Table(box=None, show_header=False)
-    for name, value in facts.items():
-        table.add_row(name, value)
-    return table
+    return {
+        "sweep": sweep,
+        "measured": "\n".join(measured) or "no distances",
+        "trials": f"{figures.trials:,}",
+        "distinct stages": f"{sum(figures.stages.values()):,} ({stages})",
+        "epochs, every trial alone": f"{figures.epochs_alone:,}",
+        "epochs, one chain logging its levels": f"{figures.epochs_chained:,}",
+        "epochs, shared": _span(figures.least_epochs, figures.epochs),
+        "held by the store": _held(figures),
+        "critical path": f"{figures.critical_path_epochs:,} epochs, {_here(figures.critical_path_hours)}",
+        "what is missing, one trial at a time": _here(figures.hours),
+        "of which measuring": _here(figures.measuring_hours),
+        "operations, every trial alone": _operations(figures.flops_alone, figures.gpu_hours_alone, figures.tflops),
+        "operations, shared": _operations(figures.flops, figures.gpu_hours, figures.tflops),
+        "kept in the store": f"{figures.bytes_kept / 1e6:,.1f} MB of states and masks",
+        **left,
+    }
 
 
 def _span(least: int, most: int) -> str:

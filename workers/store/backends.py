@@ -45,14 +45,16 @@ class Store(Protocol):
         """Remove what is under `name`, if anything is."""
 
 
-def open_store(uri: str) -> Store:
-    """The store at `uri`: a folder, as a plain path or as `file:///path`. Nothing is written yet.
+def open_store(uri: Store | str | Path) -> Store:
+    """The store at `uri`: a folder, as a plain path or as `file:///path`. Nothing is written yet. A store is itself.
 
     Raises:
         StoreError: for another scheme, or a path that is no folder and can be none.
     """
+    if not isinstance(uri, str | Path):
+        return uri
     try:
-        return LocalStore(_folder(uri))
+        return LocalStore(_folder(str(uri)))
     except StoreError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # too long, with a NUL, of a user that is not there
@@ -69,7 +71,7 @@ def _folder(uri: str) -> Path:
     return Path(path)
 
 
-def existing_store(uri: str) -> Store:
+def existing_store(uri: Store | str | Path) -> Store:
     """The store at `uri`, in which something is kept.
 
     Raises:
@@ -77,7 +79,9 @@ def existing_store(uri: str) -> Store:
     """
     store = open_store(uri)
     if not any(True for folder in (names.OBJECTS, names.SWEEPS, names.TRIALS) for _ in store.list(folder)):
-        raise StoreError(f"--store {uri}: there is no store at {store.uri}; `tombola run` makes one")
+        raise StoreError(
+            f"--store {store.uri if uri is store else uri}: there is no store at {store.uri}; `tombola run` makes one"
+        )
     return store
 
 
