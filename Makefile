@@ -4,12 +4,15 @@ PYTHON ?= python3
 STORE ?= tombola-store
 BIN := .venv/bin
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test test-all lint types check check-all clean
 
 demo: .venv/ready
 	$(BIN)/tombola run search_spaces/quickstart.yaml --store '$(STORE)'
 
 test: lint types check
+
+# The same with the tests that are slow.
+test-all: lint types check-all
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -19,6 +22,9 @@ types: .venv/ready
 	$(BIN)/mypy
 
 check: .venv/ready
+	$(BIN)/pytest -m 'not slow'
+
+check-all: .venv/ready
 	$(BIN)/pytest
 
 .venv/ready: pyproject.toml constraints.txt

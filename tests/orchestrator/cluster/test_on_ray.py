@@ -31,6 +31,8 @@ from workers.store.presence import running
 REPOSITORY = Path(__file__).parents[3]
 MAIN = "from orchestrator.cli import main; main()"
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 
 def write(path: Path, **changes: Any) -> Path:
     path.write_text(yaml.safe_dump(toy_sweep(**changes)))

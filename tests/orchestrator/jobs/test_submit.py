@@ -48,6 +48,8 @@ class Travelled(ModelSpec):
 builders["travelled"] = linear_autoencoder
 """
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 
 @pytest.fixture(scope="module")
 def dashboard() -> Iterator[str]:
