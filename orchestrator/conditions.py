@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from search_spaces.errors import TombolaError
+from search_spaces.errors import TombolaError, first_line
 
 LONGEST, DEEPEST = 10_000, 100
 """How many characters a condition may have, and how many parts within parts."""
@@ -63,7 +63,7 @@ def matching(rows: pd.DataFrame, condition: str, said_by: str) -> pd.DataFrame:
         meets = _Reader(rows).read(condition)
     except (ArithmeticError, RecursionError, TypeError, ValueError) as error:
         shown = repr(condition if len(condition) <= 100 else f"{condition[:100]}...")
-        raise ConditionError(f"{said_by} {shown}: {str(error).splitlines()[0][:300]}") from error
+        raise ConditionError(f"{said_by} {shown}: {first_line(error)[:300]}") from error
     return rows[meets]
 
 

@@ -26,6 +26,16 @@ def shortened(message: str, length: int = LENGTH) -> str:
     return f"{message[:head]} ... ({len(message) - head - tail:,} characters) ... {message[-tail:]}"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def typed_line(error: BaseException) -> str:
+    """The type of an error, and the first line of its message, as Python ends a traceback."""
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
 def sentence(error: ValidationError) -> str:
     """The first problem of a validation error: the field it lies in, and what is wrong there."""
     field, message = next(_problems(error))

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from search_spaces.errors import TombolaError, sentence
+from search_spaces.errors import TombolaError, sentence, typed_line
 from search_spaces.specs.registry import LARGEST
 from search_spaces.sweep import Sweep
 
@@ -68,7 +68,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or f"{type(error).__name__}: {error}".splitlines()[0]
+        problem = getattr(error, "problem", None) or typed_line(error)
         raise SweepError(f"{path}{where}: is not plain YAML: {problem}") from error
     if not isinstance(values, Mapping):
         raise SweepError(f"{path}: is no mapping of keys such as name, models and methods")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
-from search_spaces.errors import shortened
+from search_spaces.errors import shortened, typed_line
 from search_spaces.specs.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data, device
@@ -87,7 +87,7 @@ def _run(
     except (Interrupted, OutOfMemory, StoreError):
         raise
     except Exception as error:  # noqa: BLE001 - outside of any stage: a search program, or a device that is not there
-        message = shortened(f"{type(error).__name__}: {error}".splitlines()[0])
+        message = shortened(typed_line(error))
         write_unsuccessful(store, trial, "failed", message, traceback.format_exc())
         look(error)
         return TrialEnded(trial.id, "failed", message)

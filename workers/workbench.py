@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from search_spaces.errors import shortened
+from search_spaces.errors import shortened, typed_line
 from search_spaces.specs.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data
@@ -111,7 +111,7 @@ class Workbench(Laboratory):
         except (Interrupted, StageFailed, StoreError, OutOfMemory):
             raise
         except (MemoryError, torch.OutOfMemoryError) as error:
-            raise OutOfMemory(stage.key, f"{type(error).__name__}: {error}".splitlines()[0]) from error
+            raise OutOfMemory(stage.key, typed_line(error)) from error
         except Exception as error:  # whatever a model, a data set or a plugin raises is this stage's failure
             raise self._failed(stage, ERROR, error) from error
 
@@ -143,7 +143,7 @@ class Workbench(Laboratory):
         return Watch(stage, self.context.archive).distances
 
     def _failed(self, stage: Stage, kind: str, error: Exception) -> StageFailed:
-        message = shortened(f"{type(error).__name__}: {str(error).strip()}".splitlines()[0])
+        message = shortened(typed_line(error))
         trace = "".join(traceback.format_exception(error))
         epoch = error.epoch if isinstance(error, Diverged | NothingEmerged) else None
         failure = Failure(subject(stage), type(stage).__name__.lower(), kind, message, trace, epoch)

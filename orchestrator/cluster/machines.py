@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from search_spaces.errors import TombolaError
+from search_spaces.errors import TombolaError, first_line
 from search_spaces.trial import Resources
 
 GROWS = ("autoscaling", "true")
@@ -38,7 +38,7 @@ def connected(address: str | None) -> Iterator[None]:
     try:
         ray.init(address=address or "local", include_dashboard=None if address else False, **_QUIET)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
-        problem = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        problem = first_line(error)
         place = f"--address {address}: cannot join a Ray cluster there" if address else "cannot start Ray here"
         of_files = isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError)
         hint = f" ({_folder_used()})" if address is None and of_files else ""

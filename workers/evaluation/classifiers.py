@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet18
 
-from search_spaces.errors import TombolaError
+from search_spaces.errors import TombolaError, first_line
 from workers.data import DatasetCard
 from workers.models import draw_weights
 from workers.models.images import normalised
@@ -135,6 +135,6 @@ def unpack(payload: bytes, network: str, channels: int) -> nn.Module:
     try:
         made.load_state_dict(state, assign=True)
     except RuntimeError as error:
-        raise ValueError(f"it is no {network}: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"it is no {network}: {first_line(error)}") from error
     made.requires_grad_(False)
     return made.to(memory_format=torch.channels_last).eval()

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 
 from search_spaces.canonical import canonical_json
+from search_spaces.errors import typed_line
 from workers.store.backends import Store
 
 _log = logging.getLogger("tombola")
@@ -71,7 +72,7 @@ class Objects:
         try:
             return parse(unseal(name, data))
         except _OTHER_FORM as error:
-            why = f"{type(error).__name__}: {error}".splitlines()[0]
+            why = typed_line(error)
             _log.warning(
                 "%s is damaged in store %s (%s): it is removed and will be made again", name, self.store.uri, why
             )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
+from search_spaces.errors import first_line
 from workers.models.backbones.residual import Residual
 from workers.models.layers.spectral import SpectralNorm, spare_empty_kernels
 
@@ -99,7 +100,7 @@ def _check(name: str, network: nn.Module, node: Node, inputs: Tensor) -> None:
             theirs, ours = (copy.deepcopy(each).double().eval()(inputs.double()) for each in (rebuilt, network))
         same = torch.allclose(theirs, ours, rtol=1e-9, atol=1e-12, equal_nan=True)
     except (RuntimeError, TypeError, ValueError, NotImplementedError, AttributeError) as error:
-        raise UndescribedError(f"{name} cannot be rebuilt from its layers: {str(error).splitlines()[0]}") from error
+        raise UndescribedError(f"{name} cannot be rebuilt from its layers: {first_line(error)}") from error
     if not same:
         raise UndescribedError(f"{name} computes something else when it is rebuilt from its layers")
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from search_spaces.errors import TombolaError, sentence
+from search_spaces.errors import TombolaError, first_line, sentence
 from search_spaces.plugins import import_plugins
 from search_spaces.transfer import Imported
 from workers.archive.imported import FORMAT, MASK, TicketError, imported_mask, imported_state
@@ -102,7 +102,7 @@ def _built(sha256: str, metadata: Mapping[str, str]) -> tuple[Imported, Family]:
     except ValidationError as error:
         raise TicketError(f"is not understood here: {sentence(error)}") from error
     except (TombolaError, RuntimeError, TypeError) as error:  # the latter two are torch's, of sizes it cannot have
-        raise TicketError(f"is of a model that cannot be built: {str(error).splitlines()[0]}") from error
+        raise TicketError(f"is of a model that cannot be built: {first_line(error)}") from error
 
 
 def _entry(metadata: Mapping[str, str], name: str) -> Any:
