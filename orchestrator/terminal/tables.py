@@ -9,9 +9,10 @@ from rich.table import Table
 
 from orchestrator.pricing.estimate import Estimate
 from orchestrator.terminal.progress import duration
+from workers.measures.metrics import METRICS
 
-_METRICS = ("reconstruction_mse", "elbo", "fid", "frechet_distance", "discriminator_loss")
-"""The metrics that a terminal shows; `--csv` has all columns."""
+_METRICS = sorted((name for name in METRICS if METRICS[name].shown), key=lambda name: METRICS[name].best is None)
+"""The metrics that a terminal shows, first those that say who is better; `--csv` has all columns."""
 _FOLDED = ("variant", "seed", "measured")
 
 

@@ -12,11 +12,17 @@ GENERATORS = ("vae", "gan")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What a metric means, which families of models have it, and which of its values is best, where any is."""
+    """What a metric means, which families of models have it, and which of its values is best, where any is.
+
+    It is measured `given` distances in Inception's features, or in those of others, or in any, or `downstream`; where
+    that is left out, always. Terminals show the metrics that are `shown`.
+    """
 
     of: tuple[str, ...]
     says: str
     best: Literal["lowest", "highest"] | None = None
+    given: Literal["inception", "others", "distances", "downstream"] | None = None
+    shown: bool = False
 
     @property
     def meaning(self) -> str:
@@ -31,53 +37,80 @@ class Metric:
 
 
 _METRICS = {
-    "reconstruction_mse": Metric(AUTOENCODERS, "mean squared error of a held-out pixel in [-1, 1]", "lowest"),
+    "reconstruction_mse": Metric(
+        AUTOENCODERS, "mean squared error of a held-out pixel in [-1, 1]", "lowest", shown=True
+    ),
     "reconstruction": Metric(
         VAES, "squared error summed over a held-out image, one code drawn for each, mean", "lowest"
     ),
     "kl": Metric(VAES, "KL of the posterior from N(0, 1) of a held-out image, in nats, mean"),
-    "elbo": Metric(VAES, "-(reconstruction + kl), without beta: the bound in nats, up to a constant", "highest"),
+    "elbo": Metric(
+        VAES, "-(reconstruction + kl), without beta: the bound in nats, up to a constant", "highest", shown=True
+    ),
     "active_units": Metric(
         VAES, "units of the code whose mean varies over held-out images, by more than 0.01 (Burda et al. 2016)"
     ),
     "discriminator_loss": Metric(
-        GANS, "the discriminator's own loss on held-out images plus that on as many fakes; a cross-entropy is in nats"
+        GANS,
+        "the discriminator's own loss on held-out images plus that on as many fakes; a cross-entropy is in nats",
+        shown=True,
     ),
     "real_accuracy": Metric(GANS, "fraction of held-out images that the discriminator calls real; critics do not"),
     "fake_accuracy": Metric(GANS, "fraction of fakes that the discriminator calls fake, likewise"),
     "fid": Metric(
-        GENERATORS, "Fréchet distance of fakes from real images in Inception features (Heusel et al. 2017)", "lowest"
+        GENERATORS,
+        "Fréchet distance of fakes from real images in Inception features (Heusel et al. 2017)",
+        "lowest",
+        given="inception",
+        shown=True,
     ),
     "kid": Metric(
-        GENERATORS, "squared MMD with a cubic kernel in Inception features (Bińkowski et al. 2018)", "lowest"
+        GENERATORS,
+        "squared MMD with a cubic kernel in Inception features (Bińkowski et al. 2018)",
+        "lowest",
+        given="inception",
     ),
     "inception_score": Metric(
-        GENERATORS, "Inception Score of fakes, mean over 10 splits (Salimans et al. 2016)", "highest"
+        GENERATORS,
+        "Inception Score of fakes, mean over 10 splits (Salimans et al. 2016)",
+        "highest",
+        given="inception",
     ),
     "frechet_distance": Metric(
-        GENERATORS, "as `fid`, in the features of another network, which `features` names", "lowest"
+        GENERATORS,
+        "as `fid`, in the features of another network, which `features` names",
+        "lowest",
+        given="others",
+        shown=True,
     ),
     "kernel_distance": Metric(
-        GENERATORS, "as `kid`, in the features of another network, which `features` names", "lowest"
+        GENERATORS, "as `kid`, in the features of another network, which `features` names", "lowest", given="others"
     ),
     "precision": Metric(
-        GENERATORS, "fraction of fakes among real images, by 3 nearest neighbours (Kynkäänniemi et al. 2019)"
+        GENERATORS,
+        "fraction of fakes among real images, by 3 nearest neighbours (Kynkäänniemi et al. 2019)",
+        given="distances",
     ),
-    "recall": Metric(GENERATORS, "fraction of real images among fakes, likewise"),
+    "recall": Metric(GENERATORS, "fraction of real images among fakes, likewise", given="distances"),
     "downstream_accuracy": Metric(
-        AUTOENCODERS, "fraction of reconstructions that a ResNet-18 trained on the data set classifies right"
+        AUTOENCODERS,
+        "fraction of reconstructions that a ResNet-18 trained on the data set classifies right",
+        given="downstream",
     ),
-    "downstream_accuracy_real": Metric(AUTOENCODERS, "the same of the held-out images themselves"),
+    "downstream_accuracy_real": Metric(AUTOENCODERS, "the same of the held-out images themselves", given="downstream"),
 }
 AVERAGED = "ema_"
 """Prefix of what is measured on the average of a generator's weights."""
-_DISTANCES = ("fid", "kid", "inception_score", "frechet_distance", "kernel_distance", "precision", "recall")
 
 METRICS = _METRICS | {
     f"{AVERAGED}{name}": replace(
-        _METRICS[name], of=GANS, says=f"`{name}` of the average of the generator's weights, where the model has `ema`"
+        metric,
+        of=GANS,
+        says=f"`{name}` of the average of the generator's weights, where the model has `ema`",
+        shown=False,
     )
-    for name in _DISTANCES
+    for name, metric in _METRICS.items()
+    if metric.given in ("inception", "others", "distances")
 }
 """Every metric there is; a model has those of its family, and of what was asked for."""
 
@@ -86,6 +119,5 @@ def distance_metrics(features: str) -> tuple[str, ...]:
     """The metrics that are measured in these features; the first is the one that models are selected by."""
     if features == "none":
         return ()
-    if features == "inception":
-        return ("fid", "kid", "inception_score", "precision", "recall")
-    return ("frechet_distance", "kernel_distance", "precision", "recall")
+    given = ("inception" if features == "inception" else "others", "distances")
+    return tuple(name for name, metric in _METRICS.items() if metric.given in given)

@@ -6,7 +6,7 @@ from search_spaces.errors import TombolaError
 from search_spaces.trial import Evaluation, Trial
 from workers.data.reading.card import DatasetCard
 from workers.measures.feature_spaces import SPACES, Features
-from workers.measures.metrics import AVERAGED, METRICS, distance_metrics
+from workers.measures.metrics import METRICS, distance_metrics
 
 
 class TooFewImagesError(TombolaError):
@@ -50,8 +50,7 @@ def selected_by(trial: Trial) -> str:
     """
     selection, model = trial.evaluation.selection, trial.model
     assert selection is not None
-    elsewhere = {*distance_metrics("inception"), *distance_metrics("fashion"), "downstream_accuracy"}
-    own = [name for name in METRICS if name not in elsewhere and not name.startswith(AVERAGED)]
+    own = [name for name, metric in METRICS.items() if metric.given is None]
     candidates = (*distance_metrics(trial.evaluation.distances.features), "elbo", *own)
     known = [name for name in candidates if METRICS[name].best and model.family in METRICS[name].of]
     by = selection.by or next(iter(known), None)

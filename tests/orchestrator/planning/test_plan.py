@@ -225,7 +225,7 @@ def test_planning_and_reading_results_load_no_torch(tmp_path: Path) -> None:
 import sys
 from contextlib import suppress
 from orchestrator import cli, results, sweeps
-from workers.store import StoreError
+from workers.store.backends import StoreError
 store = {str(tmp_path / "store")!r}
 sys.argv = ["tombola", "plan", {str(tmp_path / "sweep.yaml")!r}, "--store", store]
 with suppress(SystemExit):

@@ -17,14 +17,14 @@ from workers.store.backends import Store, open_store
 BEAT = 0.5
 DRIVER = f"""
     import sys, time
-    from orchestrator.budget import Limits
-    from orchestrator.plan import make_plan
-    from orchestrator.running import run_missing
+    from orchestrator.execution.budget import Limits
+    from orchestrator.planning.plan import make_plan
+    from orchestrator.terminal.running import run_missing
     from orchestrator.sweeps import DriverError
     from search_spaces.sweep import Sweep
     from tests.toys import toy_sweep
-    from workers.profiles import UNKNOWN
-    from workers.store import open_store
+    from workers.profiles.profile import UNKNOWN
+    from workers.store.backends import open_store
 
     class Trains:
         def profiles(self, trials, store):
