@@ -191,5 +191,6 @@ def test_the_weights_in_the_package_are_the_right_ones(monkeypatch: pytest.Monke
 
 
 def test_looking_for_weights_does_not_load_torch() -> None:
-    code = "import sys; from workers.measures import pretrained; pretrained.find('effnet'); sys.exit('torch' in sys.modules)"
+    look = "from workers.measures import pretrained; pretrained.find('effnet')"
+    code = f"import sys; {look}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
