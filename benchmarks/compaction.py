@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from search_spaces.specs.models import DCGAN
+from search_spaces.models import DCGAN
 from search_spaces.trial import Recipe, Resources
 from workers import device
 from workers.channels.compaction import Compaction

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from search_spaces.specs.datasets import DatasetSpec, Digits, FashionMNIST
+from search_spaces.datasets import DatasetSpec, Digits, FashionMNIST
 from search_spaces.trial import Resources
 from workers import data, device
 from workers.evaluation.classifiers import untrained

@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from orchestrator import results
-from search_spaces.specs.datasets import DatasetSpec, FashionMNIST
+from search_spaces.datasets import DatasetSpec, FashionMNIST
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from workers import data

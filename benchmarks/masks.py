@@ -16,8 +16,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from search_spaces.specs.models import DCGAN
-from search_spaces.specs.sparsity import density_of
+from search_spaces.base.sparsity import density_of
+from search_spaces.models import DCGAN
 from workers.masks import Mask, keep_top
 from workers.masks.mask import _LENGTHS
 from workers.models import Family, build, initialise, materialise

@@ -40,7 +40,7 @@ from orchestrator.cluster.on_ray import OnRay
 from orchestrator.planning.inventory import take_inventory
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.work import Work
-from search_spaces.canonical import canonical_json
+from search_spaces.base.canonical import canonical_json
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from workers import data

@@ -23,9 +23,9 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from search_spaces.specs.datasets import Digits
-from search_spaces.specs.models import DCGAN
-from search_spaces.specs.sparsity import density_of
+from search_spaces.base.sparsity import density_of
+from search_spaces.datasets import Digits
+from search_spaces.models import DCGAN
 from search_spaces.trial import Recipe, Resources
 from workers import data, device
 from workers.masks import Mask, keep_top

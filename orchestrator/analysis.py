@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from orchestrator.labels import variants
+from search_spaces.base.plugins import import_plugins
 from search_spaces.errors import TombolaError
-from search_spaces.plugins import import_plugins
-from search_spaces.specs.models import models
+from search_spaces.models import models
 
 _TRANSFER = "transfer"
 _TELLING_APART = ("model", "dataset", "method", "of", "sparsity", "seed_init", "seed_order", "epochs", "rewind")

@@ -11,9 +11,9 @@ from orchestrator.planning.downloads import fetch_missing
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.sources import frozen, resolved
 from search_spaces import SweepError, load_sweep
+from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import TombolaError
 from search_spaces.loading import name_of
-from search_spaces.specs.datasets import DatasetSpec
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from workers import data

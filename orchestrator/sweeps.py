@@ -13,9 +13,9 @@ import pandas as pd
 from pydantic import ValidationError
 
 from orchestrator.results import files, intact, read, rows_of
-from search_spaces.canonical import digest
+from search_spaces.base.canonical import digest
+from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import TombolaError, sentence
-from search_spaces.specs.datasets import DatasetSpec
 from search_spaces.sweep import Sweep
 from search_spaces.transfer import datasets_of
 from search_spaces.trial import Trial

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from search_spaces.canonical import canonical_json
-from search_spaces.specs.datasets import datasets
-from search_spaces.specs.methods import methods
-from search_spaces.specs.models import models
+from search_spaces.base.canonical import canonical_json
+from search_spaces.datasets import datasets
+from search_spaces.methods import methods
+from search_spaces.models import models
 from search_spaces.transfer import Transfer  # noqa: F401 - which makes it known
 from search_spaces.trial import Recipe
 

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from search_spaces.base.registry import LARGEST
 from search_spaces.errors import TombolaError, sentence, typed_line
-from search_spaces.specs.registry import LARGEST
 from search_spaces.sweep import Sweep
 
 BYTES, VALUES, DEPTH = 8_000_000, 300_000, 50

@@ -14,12 +14,12 @@ from pydantic import (
     model_validator,
 )
 
-from search_spaces.specs.controls import SmallDense
-from search_spaces.specs.datasets import AnyDataset, DatasetSpec
-from search_spaces.specs.methods import AnyFinder, AnyMethod, Control, Finder, methods
-from search_spaces.specs.models import AnyModel, ModelSpec
-from search_spaces.specs.registry import Spec
-from search_spaces.specs.sparsity import snapped
+from search_spaces.base.registry import Spec
+from search_spaces.base.sparsity import snapped
+from search_spaces.controls import SmallDense
+from search_spaces.datasets import AnyDataset, DatasetSpec
+from search_spaces.methods import AnyFinder, AnyMethod, Control, Finder, methods
+from search_spaces.models import AnyModel, ModelSpec
 from search_spaces.trial import NOT_IDENTITY, Epochs, Seed, Trial
 
 AnySeed = Annotated[

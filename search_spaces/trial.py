@@ -8,15 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from search_spaces.canonical import canonical_json, digest
+from search_spaces.base.canonical import canonical_json, digest
+from search_spaces.base.plugins import WithPlugins
+from search_spaces.base.registry import Spec
+from search_spaces.base.sparsity import snapped
+from search_spaces.controls import LRRewinding
+from search_spaces.datasets import AnyDataset
 from search_spaces.errors import TombolaError, sentence
-from search_spaces.plugins import WithPlugins
-from search_spaces.specs.controls import LRRewinding
-from search_spaces.specs.datasets import AnyDataset
-from search_spaces.specs.methods import AnyMethod, Control, Finder
-from search_spaces.specs.models import AnyModel
-from search_spaces.specs.registry import Spec
-from search_spaces.specs.sparsity import snapped
+from search_spaces.methods import AnyMethod, Control, Finder
+from search_spaces.models import AnyModel
 
 LOOKS = 1_000
 """Epochs of a ticket's training that can be looked at; all of them are kept."""

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from search_spaces.specs.datasets import DatasetSpec, Digits, datasets
-from search_spaces.specs.models import ModelSpec, models
+from search_spaces.datasets import DatasetSpec, Digits, datasets
+from search_spaces.models import ModelSpec, models
 from search_spaces.sweep import Sweep
 from search_spaces.trial import Trial
 from workers.data import DatasetCard, Split, card, load, sources

@@ -3,10 +3,10 @@
 `docs/extending.md` shows each in use.
 """
 
-from search_spaces.specs.criterion import Criterion, Scope
-from search_spaces.specs.datasets import DatasetSpec, datasets
-from search_spaces.specs.methods import Control, Finder, methods
-from search_spaces.specs.models import Composed, ModelSpec, models
+from search_spaces.criterion import Criterion, Scope
+from search_spaces.datasets import DatasetSpec, datasets
+from search_spaces.methods import Control, Finder, methods
+from search_spaces.models import Composed, ModelSpec, models
 from workers.data import DatasetCard, Split, sources
 from workers.lab.laboratory import Laboratory
 from workers.lab.references import MaskKey, State, Ticket

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from search_spaces.specs.sparsity import density_of
+from search_spaces.base.sparsity import density_of
 from search_spaces.trial import Trial
 from workers.lab.laboratory import Laboratory
 from workers.lab.references import State, Ticket

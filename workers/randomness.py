@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from search_spaces.canonical import digest
+from search_spaces.base.canonical import digest
 
 _CPU = torch.device("cpu")
 

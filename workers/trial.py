@@ -5,8 +5,8 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 
+from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import shortened, typed_line
-from search_spaces.specs.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data, device
 from workers.archive.failures import ERROR, NO_TICKET, Failures, StageFailed

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import shortened, typed_line
-from search_spaces.specs.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data
 from workers.archive.failures import DIVERGED, ERROR, NO_TICKET, Failure, Failures, StageFailed, subject

@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster.machines import ClusterError, capacity, grows, is_alive, room
 from orchestrator.cluster.trial_actor import Message, Ready, TrialActor
-from search_spaces.specs.datasets import DatasetSpec
+from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Resources, Trial
 from workers import data
 from workers.data import Split

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import ray
 
-from search_spaces.specs.datasets import DatasetSpec
+from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data
 from workers.data import Split

@@ -19,7 +19,7 @@ from orchestrator.jobs.job_server import JobServer, SubmitError, gist
 from orchestrator.terminal.options import hint
 from orchestrator.terminal.output import say
 from search_spaces import load_sweep
-from search_spaces.canonical import digest
+from search_spaces.base.canonical import digest
 from workers.store.backends import open_store
 
 OURS = ("orchestrator", "search_spaces", "workers")

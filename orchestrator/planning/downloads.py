@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.specs.datasets import FashionMNIST
+from search_spaces.datasets import FashionMNIST
 from search_spaces.sweep import Sweep
 from search_spaces.transfer import datasets_of
 from workers import data

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from search_spaces.canonical import canonical_json
-from search_spaces.specs.datasets import DatasetSpec
+from search_spaces.base.canonical import canonical_json
+from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data
 from workers.data import DatasetCard

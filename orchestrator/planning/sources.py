@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from orchestrator import results
 from orchestrator.conditions import matching
 from orchestrator.sweeps import recorded
-from search_spaces.canonical import digest
+from search_spaces.base.canonical import digest
 from search_spaces.errors import TombolaError
-from search_spaces.specs.methods import Control, Method
+from search_spaces.methods import Control, Method
 from search_spaces.sweep import Sweep
 from search_spaces.transfer import Source, Transfer
 from search_spaces.trial import Trial, stored_trial

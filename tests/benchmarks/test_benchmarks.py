@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces.specs.datasets import FashionMNIST
+from search_spaces.datasets import FashionMNIST
 from workers import data
 from workers.data import DataError
 

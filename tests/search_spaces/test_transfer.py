@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from search_spaces.specs.methods import Control
+from search_spaces.methods import Control
 from search_spaces.transfer import Transfer
 from search_spaces.trial import Trial
 from tests.toys import toy_trials

@@ -13,8 +13,8 @@ import pytest
 from safetensors import safe_open
 
 from orchestrator import results
-from search_spaces.specs.models import models
-from search_spaces.specs.sparsity import sparsity_after
+from search_spaces.base.sparsity import sparsity_after
+from search_spaces.models import models
 from search_spaces.trial import Trial
 from tests.toys import EVERY_MODEL, TOY_MODELS, toy_trial, toy_trials
 from workers import data

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from search_spaces.specs.criterion import Criterion
+from search_spaces.criterion import Criterion
 from search_spaces.trial import Trial
 from tests.toys import toy_trial
 from tests.workers.test_trial import wanted

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from search_spaces.canonical import digest
+from search_spaces.base.canonical import digest
+from search_spaces.base.plugins import import_plugins
 from search_spaces.errors import TombolaError, sentence
-from search_spaces.plugins import import_plugins
 from search_spaces.transfer import Imported
 from workers.lab.references import Line, MaskKey, State
 from workers.store import names

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import load, save
 from torch import Tensor
 
-from search_spaces.canonical import canonical_json
+from search_spaces.base.canonical import canonical_json
 from workers.archive.facts import Emerged, Evaluation, Pruning, Selection
 from workers.archive.ledger import Ledger, SegmentRecord
 from workers.lab.points import CHECKPOINT, FULL, WEIGHTS, Held

@@ -10,8 +10,8 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from search_spaces.specs.datasets import DatasetSpec
-from search_spaces.specs.models import ModelSpec
+from search_spaces.datasets import DatasetSpec
+from search_spaces.models import ModelSpec
 from search_spaces.trial import Trial
 from workers.archive.states import Archive, Point
 from workers.costs.steps import narrowed

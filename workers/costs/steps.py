@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from search_spaces.specs.models import ModelSpec
+from search_spaces.models import ModelSpec
 from workers.channels.compaction import Compaction
 from workers.costs.flops import sparse_flops, step_flops
 from workers.masks import Mask

@@ -6,8 +6,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Protocol
 
-from search_spaces.canonical import digest
-from search_spaces.specs.datasets import DatasetSpec
+from search_spaces.base.canonical import digest
+from search_spaces.datasets import DatasetSpec
 from workers.data.nominal import nominal_card
 from workers.data.reading.cached import Cached
 from workers.data.reading.card import NOMINAL, DataError, DatasetCard, Images, Labels, MissingDataError, Split

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http.client import HTTPException
 
-from search_spaces.specs.datasets import DatasetSpec
+from search_spaces.datasets import DatasetSpec
 from workers.data.reading.card import DataError
 from workers.data.reading.folders import data_folder
 from workers.data.sources import celeba, emoji, image_folder

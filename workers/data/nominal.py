@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from search_spaces.canonical import digest
-from search_spaces.specs.datasets import CIFAR10, MNIST, CelebA, DatasetSpec, FashionMNIST
+from search_spaces.base.canonical import digest
+from search_spaces.datasets import CIFAR10, MNIST, CelebA, DatasetSpec, FashionMNIST
 from workers.data.reading.card import NOMINAL, DatasetCard
 
 _SIZES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from search_spaces.canonical import digest
+from search_spaces.base.canonical import digest
 from workers.data import DatasetCard
 from workers.lab.references import Giver
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from search_spaces.canonical import digest
-from search_spaces.specs.criterion import Criterion, Scope
-from search_spaces.specs.datasets import DatasetSpec, FashionMNIST
+from search_spaces.base.canonical import digest
+from search_spaces.criterion import Criterion, Scope
+from search_spaces.datasets import DatasetSpec, FashionMNIST
 from search_spaces.transfer import apart
 from search_spaces.trial import Code, Distances, Evaluation, Trial
 from workers import data

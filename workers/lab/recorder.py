@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from search_spaces.specs.datasets import DatasetSpec
+from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Trial
 from workers import data
 from workers.data import DatasetCard

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NewType
 
-from search_spaces.canonical import digest
-from search_spaces.specs.models import ModelSpec
+from search_spaces.base.canonical import digest
+from search_spaces.models import ModelSpec
 
 MaskKey = NewType("MaskKey", str)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search_spaces.specs.criterion import Criterion
-from search_spaces.specs.datasets import DatasetSpec
+from search_spaces.criterion import Criterion
+from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Distances, Evaluation
 from workers.lab.references import DENSE, Giver, Line, MaskKey, State
 from workers.store import names

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from search_spaces.canonical import canonical_json
+from search_spaces.base.canonical import canonical_json
 
 _ZSTD = pa.Codec("zstd", compression_level=1)
 _LENGTHS = struct.Struct("<3I")

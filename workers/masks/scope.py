@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from search_spaces.criterion import Scope
 from search_spaces.errors import TombolaError
-from search_spaces.specs.criterion import Scope
 from workers.models import Family
 
 

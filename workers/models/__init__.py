@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from search_spaces.specs import models as specs
-from search_spaces.specs.registry import maker
+from search_spaces import models as specs
+from search_spaces.base.registry import maker
 from workers.models.backbones import Backbone, ConvBackbone, MLPBackbone, Norm, PooledBackbone, ResNetBackbone
 from workers.models.drawing import draw_weights, initialise
 from workers.models.families import GAN, VAE, Autoencoder, ClippedWGAN, Family, HingeGAN, PenalisedWGAN

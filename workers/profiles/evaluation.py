@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from search_spaces.specs.datasets import DatasetSpec, FashionMNIST
+from search_spaces.datasets import DatasetSpec, FashionMNIST
 from search_spaces.trial import Distances, Evaluation, Trial
 from workers import data
 from workers.data import DatasetCard

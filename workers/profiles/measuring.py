@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from search_spaces.errors import TombolaError
-from search_spaces.specs.methods import IMP
-from search_spaces.specs.models import ModelSpec
+from search_spaces.methods import IMP
+from search_spaces.models import ModelSpec
 from search_spaces.trial import Distances, Evaluation, Recipe, Trial
 from workers import data, device
 from workers.costs.steps import cost

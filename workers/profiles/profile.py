@@ -6,8 +6,8 @@ import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from search_spaces.canonical import digest
-from search_spaces.specs.datasets import DatasetSpec
+from search_spaces.base.canonical import digest
+from search_spaces.datasets import DatasetSpec
 from search_spaces.trial import Evaluation, Trial
 from workers import data
 from workers.data.reading.card import DatasetCard

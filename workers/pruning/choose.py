@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor
 
-from search_spaces.specs.criterion import Criterion
-from search_spaces.specs.registry import maker
+from search_spaces.base.registry import maker
+from search_spaces.criterion import Criterion
 from workers.masks import Mask, drawn_of, keep_top, tie_breaker
 from workers.masks.scope import CriterionError, in_scope
 from workers.models import Family

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from search_spaces.specs.criterion import Criterion
+from search_spaces.criterion import Criterion
 from workers.channels.kept import ChannelGroup, expand, groups_within
 from workers.masks import Mask, best_of, drawn_of, keep_top, tie_breaker
 from workers.masks.scope import CriterionError, in_scope

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.utils.parametrize import ParametrizationList
 
-from search_spaces.specs.criterion import Criterion
+from search_spaces.criterion import Criterion
 from workers.masks.scope import CriterionError
 from workers.models import NORMS, Family
 from workers.pruning import ScoreError, grasp, magnitude, snip, synflow

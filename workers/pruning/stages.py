@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from search_spaces.specs.criterion import Criterion
+from search_spaces.criterion import Criterion
 from workers.bench import Context
 from workers.costs.flops import FlopCounter
 from workers.lab.references import DENSE, MaskKey, State

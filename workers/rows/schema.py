@@ -10,9 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from search_spaces.canonical import canonical_json, digest
+from search_spaces.base.canonical import canonical_json, digest
 from search_spaces.columns import built_in, options
-from search_spaces.specs.methods import Control
+from search_spaces.methods import Control
 from search_spaces.transfer import Transfer, datasets_of
 from search_spaces.trial import Trial
 from workers import __version__, data

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from search_spaces.specs.controls import Invert
-from search_spaces.specs.methods import Control, Finder, Method
-from search_spaces.specs.registry import maker
-from search_spaces.specs.sparsity import density_of
+from search_spaces.base.registry import maker
+from search_spaces.base.sparsity import density_of
+from search_spaces.controls import Invert
+from search_spaces.methods import Control, Finder, Method
 from search_spaces.transfer import MaskOnly, Source, Transfer
 from workers.archive.imported import imported_mask, imported_state
 from workers.lab.laboratory import Laboratory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.specs.methods import Dense
+from search_spaces.methods import Dense
 from workers.lab.laboratory import Laboratory
 from workers.lab.references import Ticket
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.specs.methods import EarlyBird
+from search_spaces.methods import EarlyBird
 from workers.lab.laboratory import Laboratory
 from workers.lab.references import Steps, Ticket
 

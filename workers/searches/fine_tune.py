@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.specs.controls import FineTune, LRRewinding
+from search_spaces.controls import FineTune, LRRewinding
 from workers.lab.laboratory import Laboratory
 from workers.lab.references import Steps, Ticket
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from search_spaces.specs.methods import IMP
-from search_spaces.specs.sparsity import geometric
+from search_spaces.base.sparsity import geometric
+from search_spaces.methods import IMP
 from workers.lab.laboratory import Laboratory
 from workers.lab.references import Ticket
 

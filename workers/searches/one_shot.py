@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.specs.methods import OneShot
+from search_spaces.methods import OneShot
 from workers.lab.laboratory import Laboratory
 from workers.lab.references import Ticket
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from search_spaces.specs.methods import RandomChain
-from search_spaces.specs.sparsity import geometric
+from search_spaces.base.sparsity import geometric
+from search_spaces.methods import RandomChain
 from workers.lab.laboratory import Laboratory
 from workers.lab.references import Ticket
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from search_spaces.specs.methods import Control
+from search_spaces.methods import Control
 from workers.lab.laboratory import Laboratory
 from workers.lab.references import Ticket
 

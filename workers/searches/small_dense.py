@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search_spaces.specs.controls import SmallDense
+from search_spaces.controls import SmallDense
 from workers.lab.laboratory import Laboratory
 from workers.lab.references import Slim, Ticket
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from search_spaces.errors import TombolaError
-from search_spaces.specs.methods import Control, Method
+from search_spaces.methods import Control, Method
 from search_spaces.transfer import Transfer
 from search_spaces.trial import Code, Trial
 from workers.archive.facts import PluginCode

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from search_spaces.canonical import digest
+from search_spaces.base.canonical import digest
+from search_spaces.datasets import FashionMNIST
 from search_spaces.errors import TombolaError
-from search_spaces.specs.datasets import FashionMNIST
 from search_spaces.trial import Distances, Evaluation, Trial
 from workers import data
 from workers.data import DataError, DatasetCard

@@ -12,8 +12,8 @@ from pathlib import Path
 from site import getsitepackages, getusersitepackages
 from typing import Any
 
-from search_spaces.canonical import digest
-from search_spaces.specs.models import Composed
+from search_spaces.base.canonical import digest
+from search_spaces.models import Composed
 from search_spaces.trial import Trial
 
 _OURS = {"search_spaces", "workers", "orchestrator"}

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
 
-from search_spaces.canonical import canonical_json
+from search_spaces.base.canonical import canonical_json
 from search_spaces.errors import typed_line
 from workers.store.backends import Store
 

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from search_spaces.canonical import canonical_json
+from search_spaces.base.canonical import canonical_json
 from search_spaces.errors import TombolaError
-from search_spaces.specs.models import ModelSpec
+from search_spaces.models import ModelSpec
 from search_spaces.trial import Trial
 from workers import __version__, data
 from workers.archive.imported import FORMAT, MASK

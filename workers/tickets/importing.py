@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from search_spaces.base.plugins import import_plugins
 from search_spaces.errors import TombolaError, first_line, sentence
-from search_spaces.plugins import import_plugins
 from search_spaces.transfer import Imported
 from workers.archive.imported import FORMAT, MASK, TicketError, imported_mask, imported_state
 from workers.archive.states import Archive, Point

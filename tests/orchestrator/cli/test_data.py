@@ -11,7 +11,7 @@ from PIL import Image
 
 from orchestrator import results
 from orchestrator.planning import downloads
-from search_spaces.specs.datasets import DatasetSpec
+from search_spaces.datasets import DatasetSpec
 from tests.command import Tombola, write
 from tests.toys import TOY_MODELS
 from workers import data

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import results
-from search_spaces.specs.methods import methods
+from search_spaces.methods import methods
 from tests.command import Tombola, write
 from workers.searches import controls
 from workers.settling.plugin_code import code_of
@@ -15,7 +15,7 @@ from workers.settling.plugin_code import code_of
 PLUGIN = "lab_that_goes"
 CODE = """
 from typing import Literal
-from search_spaces.specs.methods import Control, methods
+from search_spaces.methods import Control, methods
 from workers.searches import controls
 
 @methods.register

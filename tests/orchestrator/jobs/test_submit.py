@@ -35,7 +35,7 @@ from workers.store.presence import alive, running
 
 PLUGIN = """
 from typing import ClassVar, Literal
-from search_spaces.specs.models import ModelSpec, models
+from search_spaces.models import ModelSpec, models
 from workers.models import builders, linear_autoencoder
 
 @models.register

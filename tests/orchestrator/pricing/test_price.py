@@ -123,7 +123,7 @@ from typing import ClassVar, Literal
 
 from torch import nn
 
-from search_spaces.specs.models import ModelSpec, models
+from search_spaces.models import ModelSpec, models
 from workers.models import builders, linear_autoencoder
 
 

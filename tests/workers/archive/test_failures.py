@@ -1,6 +1,6 @@
 import pytest
 
-from search_spaces.specs.criterion import Criterion
+from search_spaces.criterion import Criterion
 from search_spaces.trial import Evaluation
 from workers.archive.failures import DIVERGED, ERROR, Failure, Failures
 from workers.lab.references import DENSE, Line, State

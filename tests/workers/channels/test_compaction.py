@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.specs.models import DCGAN, SNGAN, VAE, WGANGP, ConvAutoencoder, LinearAutoencoder
+from search_spaces.models import DCGAN, SNGAN, VAE, WGANGP, ConvAutoencoder, LinearAutoencoder
 from search_spaces.trial import Recipe
 from workers.channels.compaction import Compaction
 from workers.channels.kept import channel_groups, expand, groups_within, kept_channels

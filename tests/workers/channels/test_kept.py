@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
-from search_spaces.specs.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
+from search_spaces.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
 from workers.channels.kept import ChannelGroup, Slice, channel_groups, expand, kept_channels
 from workers.masks import Mask
 from workers.models import build

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.specs.models import DCGAN, SNGAN, VAE, WGAN, WGANGP, ConvAutoencoder, LinearAutoencoder, ModelSpec
+from search_spaces.models import DCGAN, SNGAN, VAE, WGAN, WGANGP, ConvAutoencoder, LinearAutoencoder, ModelSpec
 from workers.costs.flops import FlopCounter, sparse_flops, step_flops
 from workers.models import build, initialise, materialise
 from workers.models.families import Autoencoder, Loss

@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 
-from search_spaces.specs.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
+from search_spaces.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
 from workers.channels.compaction import Compaction
 from workers.channels.kept import channel_groups, expand
 from workers.costs.flops import step_flops

@@ -6,7 +6,7 @@ from urllib.error import URLError
 import pytest
 import torchvision.datasets
 
-from search_spaces.specs.datasets import CIFAR10, MNIST, CelebA, DatasetSpec, Digits, Emoji, FashionMNIST, ImageFolder
+from search_spaces.datasets import CIFAR10, MNIST, CelebA, DatasetSpec, Digits, Emoji, FashionMNIST, ImageFolder
 from tests.toys import ToyDigits
 from workers.data import DataError
 from workers.data.download import download

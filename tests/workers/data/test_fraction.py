@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from search_spaces.specs.datasets import CelebA, DatasetSpec, Digits, Emoji
+from search_spaces.datasets import CelebA, DatasetSpec, Digits, Emoji
 from tests.toys import ToyDigits
 from workers import data
 from workers.data import DatasetCard, Split

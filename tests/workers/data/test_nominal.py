@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces.specs.datasets import CIFAR10, MNIST, CelebA, DatasetSpec, Emoji, FashionMNIST, ImageFolder
+from search_spaces.datasets import CIFAR10, MNIST, CelebA, DatasetSpec, Emoji, FashionMNIST, ImageFolder
 from workers import data
 from workers.data import DataError
 from workers.data.sources import emoji, idx

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.specs.datasets import Digits, FashionMNIST
+from search_spaces.datasets import Digits, FashionMNIST
 from workers import data
 from workers.data import Images, Labels
 from workers.evaluation.classifiers import ClassifierError, SmallNet, accuracy, check, fit, pack, unpack, untrained

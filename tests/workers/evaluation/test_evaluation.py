@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from search_spaces.specs.models import DCGAN, VAE, ModelSpec
+from search_spaces.models import DCGAN, VAE, ModelSpec
 from search_spaces.trial import Distances, Evaluation
 from tests.toys import EVERY_MODEL, toy_trial
 from workers import data

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from search_spaces.specs.criterion import Criterion
-from search_spaces.specs.sparsity import density_of
+from search_spaces.base.sparsity import density_of
+from search_spaces.criterion import Criterion
 from tests.toys import toy_trial, toy_trials
 from workers.data import DatasetCard
 from workers.lab.keys import VERSIONS

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import prune
 
-from search_spaces.specs.sparsity import density_after
+from search_spaces.base.sparsity import density_after
 from workers.masks import Mask, drawn_of, keep_top
 from workers.masks.selector import Ranking, tie_breaker
 from workers.pruning import magnitude, random, shuffle_layers

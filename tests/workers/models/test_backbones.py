@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.specs.models import DCGAN, SNGAN, VAE, WGANGP, Autoencoder, ConvAutoencoder, ModelSpec
+from search_spaces.models import DCGAN, SNGAN, VAE, WGANGP, Autoencoder, ConvAutoencoder, ModelSpec
 from workers.models import Family, build, initialise, materialise
 from workers.models.backbones import ConvBackbone, MLPBackbone, PooledBackbone, ResNetBackbone
 from workers.models.backbones.residual import Residual

@@ -17,8 +17,8 @@ from torch.nn import utils
 from torch.nn.utils import parametrizations
 
 from orchestrator import results
-from search_spaces.specs.criterion import Criterion
-from search_spaces.specs.models import LinearAutoencoder
+from search_spaces.criterion import Criterion
+from search_spaces.models import LinearAutoencoder
 from tests.toys import toy_trial
 from workers.models import Family, ModelError, build, builders, initialise, materialise
 from workers.models.families import Autoencoder

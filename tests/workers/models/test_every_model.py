@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from search_spaces.specs.methods import FixedEpoch
-from search_spaces.specs.models import models
+from search_spaces.methods import FixedEpoch
+from search_spaces.models import models
 from search_spaces.trial import Recipe
 from tests.toys import EVERY_MODEL
 from workers.channels.compaction import Compaction

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 
-from search_spaces.specs.models import DCGAN, SNGAN, VAE, WGAN, WGANGP, ModelSpec
+from search_spaces.models import DCGAN, SNGAN, VAE, WGAN, WGANGP, ModelSpec
 from workers.models import build, families, initialise, materialise
 
 IMAGES = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from search_spaces.specs.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
+from search_spaces.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
 from workers.models import Family, build, draw_weights, initialise, materialise
 from workers.models.backbones import ConvBackbone
 

@@ -11,8 +11,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from search_spaces.specs.criterion import Criterion
-from search_spaces.specs.models import LinearAutoencoder
+from search_spaces.criterion import Criterion
+from search_spaces.models import LinearAutoencoder
 from search_spaces.trial import Recipe
 from workers.channels.kept import channel_groups
 from workers.costs.flops import step_flops

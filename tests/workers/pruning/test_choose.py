@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from search_spaces.specs.criterion import Criterion, Scope
-from search_spaces.specs.methods import SNIP, EarlyBird, Finder, GraSP, Magnitude, SynFlow
-from search_spaces.specs.models import DCGAN, SNGAN, VAE, WGANGP, LinearAutoencoder, ModelSpec
+from search_spaces.criterion import Criterion, Scope
+from search_spaces.methods import SNIP, EarlyBird, Finder, GraSP, Magnitude, SynFlow
+from search_spaces.models import DCGAN, SNGAN, VAE, WGANGP, LinearAutoencoder, ModelSpec
 from workers.masks import Mask, keep_top
 from workers.masks.scope import CriterionError, in_scope
 from workers.models import Family, build, initialise, materialise

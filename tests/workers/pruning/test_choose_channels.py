@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.specs.criterion import Scope
-from search_spaces.specs.methods import EarlyBird
-from search_spaces.specs.models import DCGAN
+from search_spaces.criterion import Scope
+from search_spaces.methods import EarlyBird
+from search_spaces.models import DCGAN
 from tests.workers.pruning.test_choose import NONE, RANKINGS, made
 from workers.channels.kept import channel_groups
 from workers.masks import Mask, tie_breaker

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from search_spaces.specs.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
+from search_spaces.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
 from workers.channels.compaction import Compaction
 from workers.channels.kept import channel_groups, expand, kept_channels
 from workers.masks import Mask, keep_top

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from search_spaces.specs.models import DCGAN, SNGAN, VAE, Autoencoder, ModelSpec
+from search_spaces.models import DCGAN, SNGAN, VAE, Autoencoder, ModelSpec
 from workers.masks import Mask
 from workers.models import Family, build
 from workers.pruning.transfer import MoveError, counterparts, graft, move_mask

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from search_spaces.specs.criterion import Scope
-from search_spaces.specs.methods import methods
+from search_spaces.criterion import Scope
+from search_spaces.methods import methods
 from tests.toys import toy_trial
 from tests.workers.lab.test_laboratory import CARD
 from workers.lab.recorder import Recorder

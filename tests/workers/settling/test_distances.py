@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from search_spaces.specs.datasets import FashionMNIST
+from search_spaces.datasets import FashionMNIST
 from search_spaces.trial import Distances, Trial
 from tests.toys import toy_trial
 from workers import data

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from search_spaces.specs.models import models
+from search_spaces.models import models
 from search_spaces.trial import Trial
 from tests.toys import TOY_MODELS, toy_trial, toy_trials
 from workers.archive.imported import TicketError, imported, imported_mask, imported_state

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from search_spaces.specs.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
+from search_spaces.models import DCGAN, VAE, LinearAutoencoder, ModelSpec
 from search_spaces.trial import Decay, Recipe
 from workers.channels.kept import ChannelGroup, channel_groups, expand
 from workers.lab.references import AS_THE_RECIPE, Steps

@@ -14,8 +14,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 from pydantic import TypeAdapter
 
-from search_spaces.canonical import digest
-from search_spaces.specs.datasets import DatasetSpec
+from search_spaces.base.canonical import digest
+from search_spaces.datasets import DatasetSpec
 from workers.data.reading.card import DataError, DatasetCard, Images, Labels, Split
 from workers.data.reading.files import Files, shown
 from workers.data.reading.folders import decoded_folder

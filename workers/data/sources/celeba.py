@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 from PIL import Image
 
-from search_spaces.specs.datasets import CelebA, DatasetSpec
+from search_spaces.datasets import CelebA, DatasetSpec
 from workers.data.reading.card import DataError, Split
 from workers.data.reading.files import Files, first_found, verify
 from workers.data.reading.folders import data_folder

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from search_spaces.specs.datasets import CIFAR10, DatasetSpec
+from search_spaces.datasets import CIFAR10, DatasetSpec
 from workers.data.reading.card import DataError, Split
 from workers.data.reading.files import Files, first_found, verify
 from workers.data.reading.folders import data_folder

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from search_spaces.canonical import digest
-from search_spaces.specs.datasets import DatasetSpec
+from search_spaces.base.canonical import digest
+from search_spaces.datasets import DatasetSpec
 from workers.data.reading.card import DataError, DatasetCard, Split
 
 _CLASSES, _EACH, _SIDE, _MARGIN = 10, 500, 28, 2

@@ -10,7 +10,7 @@ import numpy as np
 from fontTools.ttLib import TTFont, TTLibError
 from PIL import Image
 
-from search_spaces.specs.datasets import DatasetSpec, Emoji
+from search_spaces.datasets import DatasetSpec, Emoji
 from workers.data.reading.card import DataError, Split
 from workers.data.reading.files import Files, first_found
 from workers.data.reading.folders import data_folder

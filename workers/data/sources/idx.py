@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from search_spaces.specs.datasets import MNIST, DatasetSpec, FashionMNIST
+from search_spaces.datasets import MNIST, DatasetSpec, FashionMNIST
 from workers.data.reading.card import DataError, Images, Labels, Split
 from workers.data.reading.files import Files, first_found, verify
 from workers.data.reading.folders import data_folder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from search_spaces.specs.datasets import DatasetSpec, ImageFolder
+from search_spaces.datasets import DatasetSpec, ImageFolder
 from workers.data.reading.card import DataError, Images, Labels, Split
 from workers.data.reading.files import Files, shown
 from workers.data.reading.folders import data_folder

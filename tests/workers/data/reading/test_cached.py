@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search_spaces.specs.datasets import DatasetSpec, ImageFolder
+from search_spaces.datasets import DatasetSpec, ImageFolder
 from tests.workers.data.formats import write_images
 from workers.data import DataError, Images, Split
 from workers.data.reading.cached import Cached

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search_spaces.specs.datasets import CelebA
+from search_spaces.datasets import CelebA
 from tests.workers.data.formats import md5, save
 from workers import data
 from workers.data import DataError

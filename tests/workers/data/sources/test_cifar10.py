@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search_spaces.specs.datasets import CIFAR10
+from search_spaces.datasets import CIFAR10
 from tests.workers.data.formats import cifar_batch, md5, noise, save
 from workers import data
 from workers.data import DataError

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search_spaces.specs.datasets import Digits
+from search_spaces.datasets import Digits
 from workers.data import DataError
 from workers.data.sources import digits
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from search_spaces.specs.datasets import Emoji
+from search_spaces.datasets import Emoji
 from tests.workers.data.formats import save
 from workers import data
 from workers.data import DataError

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search_spaces.specs.datasets import MNIST, FashionMNIST
+from search_spaces.datasets import MNIST, FashionMNIST
 from tests.workers.data.formats import idx, md5, noise, save, write_idx
 from workers import data
 from workers.data import DataError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from search_spaces.specs.datasets import ImageFolder
+from search_spaces.datasets import ImageFolder
 from tests.workers.data.formats import noise, save, write_images
 from workers import data
 from workers.data import DataError, Split

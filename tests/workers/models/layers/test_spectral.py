@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from search_spaces.specs.models import SNGAN, LinearAutoencoder
+from search_spaces.models import SNGAN, LinearAutoencoder
 from workers.models import build, builders, initialise, materialise
 from workers.models.families import Autoencoder
 from workers.models.layers.spectral import SpectralNorm, spare_empty_kernels

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from search_spaces.errors import sentence
-from search_spaces.specs.methods import Control, Finder, methods
+from search_spaces.methods import Control, Finder, methods
 from tests.toys import toy_trial, toy_trials
 from workers import data
 from workers.lab.recorder import Recorder

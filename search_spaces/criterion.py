@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from search_spaces.specs.registry import Spec
+from search_spaces.base.registry import Spec
 
 
 class Scope(Spec):

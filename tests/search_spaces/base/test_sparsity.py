@@ -1,6 +1,6 @@
 import pytest
 
-from search_spaces.specs.sparsity import density_of, geometric, snapped, sparsity_after
+from search_spaces.base.sparsity import density_of, geometric, snapped, sparsity_after
 
 
 def test_rounds_give_the_sparsities_of_the_paper() -> None:

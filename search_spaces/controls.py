@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from search_spaces.specs.methods import AnyFinder, Control, EarlyBird, Finder, methods
+from search_spaces.methods import AnyFinder, Control, EarlyBird, Finder, methods
 
 
 @methods.register

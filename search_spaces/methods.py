@@ -7,10 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
-from search_spaces.specs.criterion import Channels, Criterion, Scope
-from search_spaces.specs.models import ModelSpec
-from search_spaces.specs.registry import NamedSpec, Registry
-from search_spaces.specs.sparsity import GRID_RATE
+from search_spaces.base.registry import NamedSpec, Registry
+from search_spaces.base.sparsity import GRID_RATE
+from search_spaces.criterion import Channels, Criterion, Scope
+from search_spaces.models import ModelSpec
 
 
 class Method(NamedSpec):

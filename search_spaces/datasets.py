@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator
 
-from search_spaces.specs.registry import NamedSpec, Registry
+from search_spaces.base.registry import NamedSpec, Registry
 
 
 class DatasetSpec(NamedSpec):

@@ -1,6 +1,6 @@
 import pytest
 
-from search_spaces.specs.datasets import ImageFolder
+from search_spaces.datasets import ImageFolder
 from search_spaces.sweep import Sweep
 from tests.toys import toy_sweep
 

@@ -1,6 +1,6 @@
 import pytest
 
-from search_spaces.canonical import canonical_json, digest
+from search_spaces.base.canonical import canonical_json, digest
 
 
 def test_key_order_does_not_matter() -> None:

@@ -1,0 +1,1 @@
+"""What specs are made of: registries, canonical JSON, grids of sparsities, and how plugins join in."""

@@ -1,1 +1,0 @@
-"""What a sweep can name: models, data sets, methods and controls, each with its options."""
