@@ -135,7 +135,7 @@ class Session:
         if failed.empty:
             return 0
         first = failed.iloc[0]
-        say(f"Failed trials: {len(failed)}. The first error: {first['error']}")
+        say(f"Failed trials: {len(failed)}, the first with: {first['error']}")
         say(f"Where it happened: {hint('error', first['trial_id'], store=store)}")
         say(f"How each trial stands: {hint('status', self.asked.called, store=store)}")
         say(f"To try them again once this is mended: {resume}")
