@@ -1,1 +1,1 @@
-"""Training: the one loop, and bringing trajectories to where they are wanted."""
+"""Training: the training loop, and the training of lines up to the points that a plan needs."""
