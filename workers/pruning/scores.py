@@ -64,9 +64,9 @@ def synflow(network: nn.Module, inputs: Sequence[int]) -> dict[str, Tensor]:
 
     R is the sum of the outputs of a linear and positive copy of the network, for one input of ones, shape (1, *inputs).
     The copy has the absolute values of kernels and norm weights, and the same running variances. It has no biases,
-    means or activations. After the division by R, the scores of every layer of a chain sum to 1, so networks with
-    different R can be ranked together. Names are those of the trained tensors. A shared kernel gets the sum of the
-    scores of its layers.
+    means or activations. After the division by R, the scores of every layer of a chain sum to 1. Networks with
+    different R can therefore be ranked together. Names are those of the trained tensors. A shared kernel gets the sum
+    of the scores of its layers.
 
     Raises:
         ScoreError: if the network is not linear without its activation modules, for example because of layer norms; or

@@ -19,10 +19,10 @@ AVERAGE = "average"
 class GAN(Family):
     """A GAN whose step updates the discriminator, then the generator on the same fakes.
 
-    With `ema`, an averaged network follows the generator. After each update of the generator, its average becomes
-    ema * average + (1 - ema) * w, for weights w and for buffers (Yazici et al. 2019). `on_real`, `on_fakes` and
-    `of_generator` compute the losses from the discriminator's outputs. An image counts as real if the output is above
-    `threshold`. With `threshold` None, the outputs do not classify images.
+    With `ema`, an averaged network follows the generator (Yazici et al. 2019). After each update of the generator, it
+    becomes ema * average + (1 - ema) * w, for weights w and for buffers. `on_real`, `on_fakes` and `of_generator`
+    compute the losses from the discriminator's outputs. An image counts as real if the output is above `threshold`.
+    With `threshold` None, the outputs do not classify images.
     """
 
     phases: ClassVar = {"discriminator": ("discriminator",), "generator": ("generator",)}
