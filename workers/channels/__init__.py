@@ -1,1 +1,1 @@
-"""Channels: found by walking the layers of a network, which can do without some of them."""
+"""Channels: find those that a network can lose, make masks of them, and build the smaller network."""

@@ -1,4 +1,4 @@
-"""Compaction: training a network whose mask removes whole channels as the physically smaller one."""
+"""Compaction: train a network whose mask removes whole channels as a physically smaller network."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from workers.models.state import Snapshot, tensor_of
 
 
 class Compaction:
-    """What leads from a masked network to the one without its removed channels, which computes the same, and back.
+    """Converts states between a masked network and the smaller network without its removed channels.
 
-    `family` may be without weights; only its networks are made smaller, and only if its losses see them through
-    their outputs is the result the same. A group that has lost all channels keeps its first one as a placeholder,
-    masked as it is. `mask` is that of the smaller network; networks that follow a component are cut as it is.
+    Both networks compute the same, as long as the losses of `family` see only the outputs of the networks. `family`
+    can be without weights. If a group has lost all channels, it keeps the first one as a placeholder, which stays
+    masked. The attribute `mask` is the mask of the smaller network. A network that follows a component loses the same
+    channels as the component.
     """
 
     def __init__(self, family: Family, mask: Mask) -> None:
@@ -35,7 +36,7 @@ class Compaction:
 
     @property
     def placeholders(self) -> int:
-        """Biases and weights of norms that belong to nothing but placeholders."""
+        """The number of bias and norm parameters that belong to placeholders."""
         networks, kept = self._family.networks, self._kept()
         parameters = {n for n, _ in networks.named_parameters() if n.split(".")[0] in self._family.bodies}
         emptied = (group for group in self._groups if not kept[group.name].any())
@@ -46,11 +47,11 @@ class Compaction:
 
     @property
     def smaller(self) -> bool:
-        """Whether there is a channel to leave out."""
+        """Whether the mask removes any channel."""
         return bool(self._cuts)
 
     def family(self) -> Family:
-        """The smaller family, whose parameters are on the meta device."""
+        """Build the smaller family, with its parameters on the meta device."""
         family = copy.deepcopy(self._family)
         networks = family.networks
         without_weights(networks)
@@ -69,20 +70,20 @@ class Compaction:
         return family
 
     def compact(self, snapshot: Snapshot) -> dict[str, Tensor]:
-        """The state of the smaller network: weights, buffers and moments of the channels that are left."""
+        """Convert a state to the smaller network: the weights, buffers and moments of the channels that are left."""
         return {name: self._cut(tensor_of(name), tensor) for name, tensor in snapshot.items()}
 
     def scatter(self, compacted: Snapshot, onto: Snapshot) -> dict[str, Tensor]:
-        """The state of the smaller network in the shapes of the whole one.
+        """Convert a state of the smaller network to the shapes of the whole network.
 
-        What belongs to removed channels is as in `onto`, where moments that it lacks are zero; but masked weights
-        are zero.
+        Removed channels get their values from `onto`. Moments that `onto` does not have become zero. All masked
+        weights become zero.
         """
         tensors = {name: self._scattered(name, tensor, onto) for name, tensor in compacted.items()}
         return tensors | {n: tensors[n].masked_fill(~kept, 0) for n, kept in self._dense_mask.items() if n in tensors}
 
     def _removals(self) -> Iterator[tuple[str, int, Tensor]]:
-        """Tensor, axis, and which features along it are kept, wherever some are not."""
+        """Yield the name, the axis and the kept features of each tensor that loses features along an axis."""
         for group in self._groups:
             channels = self._channels[group.name]
             if not channels.all():
@@ -90,7 +91,7 @@ class Compaction:
                     yield part.tensor, part.axis, part.features(channels)
 
     def _cut(self, name: str, tensor: Tensor) -> Tensor:
-        """What is kept of a tensor shaped as the weight or buffer `name`, or of a scalar that goes with it."""
+        """Cut a tensor with the shape of the weight or buffer `name`. Scalars, such as step counts, stay unchanged."""
         if tensor.dim():
             for axis, kept in self._cuts.get(name, {}).items():
                 tensor = tensor.index_select(axis, kept.to(tensor.device))
@@ -110,25 +111,25 @@ def _parts(group: ChannelGroup) -> tuple[Slice, ...]:
 
 
 def _or_first(kept: Tensor) -> Tensor:
-    """The channels kept, or the first one if there are none: no layer can be of width zero."""
+    """The kept channels, or the first channel if none is kept, because no layer can have width zero."""
     return kept if kept.any() else torch.arange(len(kept)) == 0
 
 
 def _places(cuts: Mapping[int, Tensor], shape: torch.Size) -> tuple[Tensor, ...]:
-    """An index of the entries that cuts leave, for the leading axes up to the last one that is cut."""
+    """Index the entries that `cuts` keep. The index covers the axes from 0 to the last cut axis."""
     axes = range(max(cuts) + 1)
     kept = [cuts.get(axis, torch.arange(shape[axis])) for axis in axes]
     return tuple(index.reshape(-1, *[1] * (len(axes) - 1 - axis)) for axis, index in zip(axes, kept, strict=True))
 
 
 def _layer_of(name: str) -> str:
-    """The layer that a tensor is of, also where it is one of its parametrisation."""
+    """The path of the layer that holds a tensor, directly or in a parametrisation."""
     layer, parametrised, _ = name.partition(".parametrizations.")
     return layer if parametrised else name.rpartition(".")[0]
 
 
 def _recount(layer: nn.Module) -> None:
-    """Have a layer say of itself what its tensors have become."""
+    """Set the size attributes of a layer to the sizes of its tensors."""
     kernel = kernel_of(layer)
     if kernel is not None and isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = kernel.shape

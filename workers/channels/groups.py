@@ -1,4 +1,4 @@
-"""Groups of channels: what can only be removed together, and where tensors hold it."""
+"""Groups of channels, and the slices of tensors that belong to them."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Where a tensor holds the channels of a group: in order along `axis`, each as `block` neighbouring features."""
+    """The part of a tensor that holds the channels of a group.
+
+    The channels lie along `axis` in order. Each channel is `block` neighbouring features.
+    """
 
     tensor: str
     axis: int
     block: int
 
     def features(self, channels: Tensor) -> Tensor:
-        """A bool for every feature along the axis, from one for every channel."""
+        """Expand a bool vector with one entry per channel to one entry per feature along the axis."""
         return channels.repeat_interleave(self.block)
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelGroup:
-    """The hidden channels between layers, which can only be removed from all of these together.
+    """Hidden channels between layers. A channel can only be removed from all these layers together.
 
-    `name` is that of the first producing kernel. `outputs` are the kernels that make the channels, `inputs` those that
-    read them, `along` all else that has an entry for each: biases, norms and their statistics, vectors of spectral
-    norms. `gammas` are the norms' weights of one entry a channel, `unflattens` the layers that count the channels in
-    their sizes.
+    `name` is the name of the first kernel that makes the channels. `outputs` are the kernels that make the channels,
+    and `inputs` are the kernels that read them. `along` are all other tensors with an entry for each channel: biases,
+    norms with their statistics, and the vectors of spectral norms. `gammas` are the weights of norms with one entry
+    per channel. `unflattens` are the `Unflatten` layers whose sizes contain the number of channels.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""Channels: the hidden channels of a network, and masks of them.
+"""Channels: the hidden channels of a network, and masks that remove them.
 
-A channel mask is an ordinary mask in which a removed channel has lost all weights that make it and all that read it.
+A channel mask is an ordinary mask. A removed channel loses all weights that make it, and all weights that read it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from workers.masks.mask import Mask
 def channel_groups(networks: nn.ModuleDict) -> list[ChannelGroup]:
     """The groups of all component networks, in the order of their layers.
 
-    Chains of layers are understood, and chains with shortcuts around parts of them. A component has no groups if it
-    holds anything else that is made of layers, or shares a tensor. Its inputs and outputs are never a group.
+    A component can be a chain of layers, with shortcuts around parts of the chain. It has no groups if it contains any
+    other module made of layers, or shares a tensor. The inputs and outputs of a component are never a group.
     """
     tensors: dict[str, Tensor] = networks.state_dict(keep_vars=True)
     uses = Counter(id(tensor) for tensor in tensors.values())
@@ -32,13 +32,16 @@ def channel_groups(networks: nn.ModuleDict) -> list[ChannelGroup]:
 
 
 def groups_within(networks: nn.ModuleDict, kernels: Container[str]) -> list[ChannelGroup]:
-    """The groups of which all kernels that make or read them are among `kernels`, by name."""
+    """The groups for which `kernels` contains the name of every kernel that makes or reads their channels."""
     groups = channel_groups(networks)
     return [g for g in groups if all(part.tensor in kernels for part in (*g.outputs, *g.inputs))]
 
 
 def expand(groups: Iterable[ChannelGroup], kept: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> Mask:
-    """The mask of `parameters` that removes the channels that are False in `kept`, a vector for each group by name."""
+    """Make a mask of `parameters` that removes channels.
+
+    `kept` has a bool vector for each group, by its name. Channels with False are removed.
+    """
     weights = {name: torch.ones(p.shape, dtype=torch.bool) for name, p in parameters.items()}
     for group in groups:
         assert kept[group.name].shape == (group.size,), f"{group.name} has {group.size} channels"
@@ -49,10 +52,10 @@ def expand(groups: Iterable[ChannelGroup], kept: Mapping[str, Tensor], parameter
 
 
 def kept_channels(groups: Iterable[ChannelGroup], mask: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A bool vector for each group, by its name: False where no weight is left that makes or reads the channel.
+    """A bool vector for each group, by its name. False means that the mask keeps no weight of the channel.
 
-    Tensors that the mask lacks are kept. This undoes `expand`, save that no channel is left between two groups that
-    have lost all of theirs.
+    Weights of a channel are those that make or read it. Tensors that the mask does not contain count as kept. This is
+    the inverse of `expand`, with one exception: between two groups that lost all channels, no channel is left.
     """
     return {
         group.name: torch.stack([_used(group, part, mask) for part in (*group.outputs, *group.inputs)]).any(0)
@@ -61,7 +64,7 @@ def kept_channels(groups: Iterable[ChannelGroup], mask: Mapping[str, Tensor]) ->
 
 
 def _used(group: ChannelGroup, part: Slice, mask: Mapping[str, Tensor]) -> Tensor:
-    """Whether a kernel keeps any weight of each channel."""
+    """For each channel, whether a kernel keeps any of its weights."""
     if part.tensor not in mask:
         return torch.ones(group.size, dtype=torch.bool)
     return mask[part.tensor].movedim(part.axis, 0).reshape(group.size, -1).any(1)

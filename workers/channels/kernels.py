@@ -1,4 +1,4 @@
-"""Kernels: the tensors that make channels of others, plain or under spectral norm."""
+"""Kernels: the tensors that compute channels from other channels, plain or under spectral norm."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ _LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """The kernel of a layer: its tensor, and the axes along which that holds what is made and what is read.
+    """The kernel of a layer, with its sizes and the tensors that belong to it.
 
-    `makes` and `reads` are so many features, each read one with `places` weights for every one that is made. `along`
-    are other tensors with an entry for each that is made, `vector` one with `places` for each that is read, if any.
+    `tensor` is the name of the trained tensor. The kernel makes `makes` output features, along axis `axis`, and reads
+    `reads` input features, along axis 1 - `axis`. Each pair of an input and an output feature has `places` weights.
+    `along` are other tensors with an entry for each output feature. `vector` is the tensor with `places` entries for
+    each input feature, if the layer has spectral norm. `flat` says whether the layer is linear.
     """
 
     tensor: str
@@ -34,7 +36,10 @@ class Kernel:
 
     @classmethod
     def of(cls, name: str, layer: nn.Module) -> Self | None:
-        """The kernel of a layer; None if it has none that is understood, as one in groups or computed by a hook."""
+        """The kernel of a layer, or None if the layer has no supported kernel.
+
+        Grouped convolutions, and kernels that a hook computes, are not supported.
+        """
         normed = _is_normed(layer)
         kind = type(layer).__bases__[0] if normed else type(layer)
         if kind not in _LAYERS or getattr(layer, "groups", 1) != 1:
@@ -59,7 +64,7 @@ class Kernel:
 
 
 def _is_normed(layer: nn.Module) -> bool:
-    """Whether a layer has spectral norm, by rows of what is made."""
+    """Whether a layer has spectral norm with its output features as the rows of the matrix."""
     if not has_spectral_norm(layer):
         return False
     norm = layer.get_submodule("parametrizations.weight.0")
@@ -68,5 +73,5 @@ def _is_normed(layer: nn.Module) -> bool:
 
 
 def _made_along(layer: nn.Module) -> int:
-    """The axis of a layer's kernel that holds what is made."""
+    """The axis of the output features in a layer's kernel."""
     return int(isinstance(layer, nn.ConvTranspose2d))

@@ -1,6 +1,6 @@
-"""Walking through the layers of a network, from its input to its output, to find groups of channels.
+"""Find the groups of channels in a network, with a walk through its layers from the input to the output.
 
-A layer that may mix channels is a barrier: a group that comes to one, or leaves the network, is none.
+A layer that may mix channels is a barrier. A group that reaches a barrier or the output of the network is dropped.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _WITHIN_MAPS = {
 
 
 def groups_of(name: str, network: nn.Module) -> list[ChannelGroup]:
-    """The groups of a network, in the order in which they are first made."""
+    """The groups of a network, in the order of the first kernels that make them."""
     walk = _Walk()
     output = walk.through(name, network, None)
     if output is not None:
@@ -67,7 +67,7 @@ def groups_of(name: str, network: nn.Module) -> list[ChannelGroup]:
 
 @dataclass
 class _Group:
-    """A group in the making. `into` is the earlier one that it turned out to be the same as."""
+    """A group under construction. If it joins an earlier group, `into` is that group."""
 
     name: str
     size: int
@@ -92,7 +92,7 @@ class _Group:
         self.root.lost = True
 
     def join(self, other: _Group) -> None:
-        """Be one group with another, whose channels are added to these."""
+        """Merge another group into this one, because a shortcut adds their channels."""
         mine, theirs = self.root, other.root
         if mine is not theirs:
             theirs.into = mine
@@ -105,7 +105,7 @@ class _Group:
             mine.forked = True
 
     def regroup(self, size: int) -> None:
-        """Count features that become one map as one channel."""
+        """Count all features that an `Unflatten` turns into one map as one channel."""
         together = self.size // size
         self.outputs, self.along = (
             tuple(replace(part, block=part.block * together) for part in parts) for parts in (self.outputs, self.along)
@@ -119,10 +119,10 @@ class _Group:
 
 @dataclass
 class _Place:
-    """Where a walk is: the group whose channels lie along axis 1 there, and how.
+    """A place between two layers: the group whose channels lie along axis 1 there, and their form.
 
-    They are feature maps (`spatial`) or features; several features for each, nobody knows yet how many, where maps were
-    flattened (`folded`).
+    The channels are feature maps (`spatial`) or features. After maps are flattened (`folded`), each channel has several
+    features, and their number is not known yet.
     """
 
     group: _Group
@@ -140,7 +140,7 @@ class _Place:
             group.along += (Slice(kernel.vector, 0, block * kernel.places),)
 
     def joined(self, other: _Place) -> _Place | None:
-        """Where the sum of what is at two places is; None where they do not lie in one way."""
+        """The place of the sum of two places. None if their channels differ in form."""
         self.group.root.join(other.group.root)
         if (self.spatial, self.folded) == (other.spatial, other.folded):
             return self
@@ -148,8 +148,8 @@ class _Place:
         return None
 
     def passes(self, name: str, layer: nn.Module) -> bool:
-        """Go on through a layer without kernels; False if it may mix channels."""
-        # A subclass may do anything.
+        """Go through a layer without a kernel. Return False if the layer may mix channels."""
+        # Compare the exact type, because a subclass can compute anything.
         kind = type(layer)
         if kind in _ELEMENTWISE:
             return True
@@ -166,7 +166,7 @@ class _Place:
         return False
 
     def _block(self, features: int) -> int:
-        """Features of each channel where there are so many in all; 0 if these cannot be the channels."""
+        """The number of features per channel, from the number of all features; 0 if the numbers do not fit."""
         size = self.group.root.size
         whole = features == size or (self.folded and features % size == 0)
         return features // size if whole else 0
@@ -199,15 +199,18 @@ class _Place:
 
 @dataclass
 class _Walk:
-    """A walk through one network. It does not understand layers made of others, but for chains and shortcuts."""
+    """A walk through one network.
+
+    `understands` becomes False at a module made of layers that is neither a chain nor a shortcut.
+    """
 
     groups: list[_Group] = field(default_factory=list)
     understands: bool = True
 
     def through(self, name: str, module: nn.Module, place: _Place | None) -> _Place | None:
-        """Where one is behind a module, if one was at a place before; None where no group is."""
+        """Go through a module, and return the place after it. None means that there is no group at a place."""
         if type(module) is nn.Sequential:
-            # named_children would leave out a layer's second call
+            # named_children leaves out the second use of a layer
             for inner, child in zip(module._modules, module, strict=True):
                 place = self.through(f"{name}.{inner}", child, place)
             return place

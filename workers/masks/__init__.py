@@ -1,4 +1,4 @@
-"""Masks, the selector that keeps the best of what was scored, and masks that emerge."""
+"""Masks, the selector that makes them from scores, and the detection of masks that emerge."""
 
 from workers.masks.emergence import Emergence
 from workers.masks.mask import Mask

@@ -1,4 +1,4 @@
-"""Emergence: when the masks of successive epochs have come to rest."""
+"""Emergence: detect when the masks of successive epochs stop changing."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from workers.masks.mask import Mask
 
 
 class Emergence:
-    """Sees the mask of one epoch after the other, beginning with epoch 1 (You et al. 2020, section 4).
+    """Compares the masks of successive epochs, beginning with epoch 1 (You et al. 2020, section 4).
 
-    A mask has come to rest where the newest of `look_back` masks, itself included, differs from each of the others on
-    a share of at most `delta`. A mask that ties had to decide was not chosen by the network: with one of those among
-    them there is no rest.
+    A mask emerges if its distance to each of the `look_back` - 1 masks before it is at most `delta`. The distance is
+    the fraction of entries that differ. No mask emerges while ties decided one of these masks, because then chance
+    chose it, not the network.
     """
 
     def __init__(self, look_back: int, delta: float) -> None:
@@ -19,7 +19,7 @@ class Emergence:
         self._masks: list[Mask] = []
         self._decided: list[bool] = []
         self.distances: list[tuple[int, int, float]] = []
-        """(epoch, earlier epoch, share on which their masks differ) for every pair that was seen."""
+        """(epoch, earlier epoch, distance of their masks) for every pair of masks seen."""
 
     @property
     def epoch(self) -> int:
@@ -27,7 +27,10 @@ class Emergence:
         return len(self._masks)
 
     def see(self, mask: Mask, *, decided: bool) -> bool:
-        """Whether with this mask they have come to rest. `decided` says that it was chosen without ties."""
+        """Add the mask of the next epoch, and return whether it emerges.
+
+        `decided` says whether the choice of the mask needed no ties.
+        """
         distances = [mask.hamming(earlier) for earlier in self._masks]
         self.distances += [(self.epoch + 1, epoch, distance) for epoch, distance in enumerate(distances, start=1)]
         self._masks.append(mask)
@@ -36,13 +39,13 @@ class Emergence:
         return (
             self.epoch >= self._look_back
             and all(self._decided[-self._look_back :])
-            # Counts of differing entries: their ratio must not miss the bound by a rounding error.
+            # Compare counts of entries, because a rounding error must not push a fraction over the bound.
             and all(round(d * mask.size) <= self._delta * mask.size + 1e-9 for d in distances[newest])
         )
 
     @property
     def nearest(self) -> float:
-        """The smallest distance that would have had to be allowed, 1 if too few masks without ties were seen."""
+        """The smallest `delta` with which a mask would have emerged; 1 if there were too few masks without ties."""
         spans = [
             max(d for e, other, d in self.distances if e == epoch and epoch - other < self._look_back)
             for epoch in range(self._look_back, self.epoch + 1)

@@ -34,7 +34,7 @@ class Mask(Mapping[str, Tensor]):
         return cls({name: torch.ones(p.shape, dtype=torch.bool) for name, p in parameters.items()})
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._kept[name].clone()  # a mask that is handed out cannot be changed from outside
+        return self._kept[name].clone()  # a caller must not change the mask through what it gets
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._kept)
@@ -82,7 +82,7 @@ class Mask(Mapping[str, Tensor]):
         return 1 - self.kept / self.size if self.size else 0.0
 
     def jaccard(self, other: Mask) -> float:
-        """Weights that both keep as a fraction of those that either keeps; 1 if neither keeps any."""
+        """The number of weights that both masks keep, divided by the number that either keeps; 1 for empty masks."""
         both = sum(int((mine & theirs).sum()) for _, mine, theirs in self._pairs(other))
         either = self.kept + other.kept - both
         return both / either if either else 1.0
@@ -92,10 +92,10 @@ class Mask(Mapping[str, Tensor]):
         return sum(int((mine ^ theirs).sum()) for _, mine, theirs in self._pairs(other)) / self.size
 
     def pack(self) -> bytes:
-        """The mask in few bytes, the same for equal masks; `unpack` restores it.
+        """Compress the mask to bytes, which are equal for equal masks. `unpack` restores the mask.
 
-        Every tensor is written in the encoding that takes less room for it; tensors of one encoding are written as
-        one, so that a small network too is compressed as a whole.
+        Each tensor uses the encoding that makes it smaller. All tensors with the same encoding form one block, so that
+        small networks compress well too.
         """
         flat = {name: tensor.flatten().numpy() for name, tensor in self.items()}
         chosen = {name: min(_ENCODERS, key=lambda e: len(_compress(_ENCODERS[e](bits)))) for name, bits in flat.items()}
@@ -108,7 +108,7 @@ class Mask(Mapping[str, Tensor]):
 
     @classmethod
     def unpack(cls, packed: bytes) -> Mask:
-        """The mask that `pack` packed."""
+        """Restore a mask from the result of `pack`."""
         blocks, position = [], _LENGTHS.size
         for length in _LENGTHS.unpack_from(packed):
             blocks.append(_decompress(packed[position : position + length]))
@@ -140,7 +140,7 @@ def _decompress(block: bytes) -> _Bytes:
 
 
 def _to_bits(kept: _Bools) -> _Bytes:
-    """Eight weights a byte."""
+    """Encode eight weights in each byte."""
     return np.packbits(kept)
 
 
@@ -149,9 +149,10 @@ def _from_bits(data: _Bytes, size: int) -> _Bools:
 
 
 def _to_gaps(kept: _Bools) -> _Bytes:
-    """The weights skipped before every kept one, a byte each (255: skip so many, and go on).
+    """Encode the number of removed weights before each kept one, as a byte.
 
-    Where few weights are kept, an entropy coder of bytes brings this closer to the entropy than bits.
+    The byte 255 means 255 removed weights without a kept one after them. If few weights are kept, an entropy coder for
+    bytes compresses this encoding better than bits.
     """
     gaps = np.diff(np.flatnonzero(kept), prepend=-1) - 1
     escapes, rests = np.divmod(gaps, 255)

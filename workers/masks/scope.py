@@ -1,4 +1,4 @@
-"""Scoping: which of a network's weights are pruned."""
+"""Scopes: find the weights of a network that a mask is for."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from workers.models import Family
 
 
 class CriterionError(TombolaError):
-    """A criterion that a network has nothing for."""
+    """A criterion cannot be applied to a network."""
 
 
 def in_scope(family: Family, scope: Scope | None) -> dict[str, Tensor]:
-    """The prunable weights of a network that are pruned.
+    """The prunable weights of a network that `scope` contains, by name. Without a scope, all prunable weights.
 
     Raises:
-        CriterionError: if nothing is left, or an exempt role is not there.
+        CriterionError: if the scope contains no weights, or the network does not have an exempt role.
     """
     if scope is None:
         return family.prunable()

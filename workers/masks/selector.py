@@ -1,4 +1,4 @@
-"""The selector: from scores to a mask with an exact number of weights."""
+"""The selector: make a mask with an exact number of weights from scores."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def keep_top(
 ) -> Mask:
     """Keep the weights with the highest scores: exactly `round(N * density)` of the N weights ranked together.
 
-    Weights are ranked all together, for each component (the first part of a name), or for each tensor. If the last
-    places go to equal scores, `noise` draws which of them are kept; left out, that is the tie breaker of seed 0. Only
-    weights that `within` keeps can be kept.
+    `ranking` says which weights are ranked together: all of them, those of one component (the first part of a name), or
+    those of one tensor. If scores are equal at the cut, `noise` draws the weights to keep among them. It defaults to
+    the tie breaker of seed 0. With `within`, only weights that this mask keeps can be kept.
 
     Raises:
         ValueError: if a score is NaN, the density is outside [0, 1], or `within` keeps too few.
@@ -40,7 +40,7 @@ def keep_top(
 
 
 def drawn_of(scores: Mapping[str, Tensor], kept: Mask, within: Mask | None = None, ranking: Ranking = "global") -> Mask:
-    """The part of `kept` that the draw decided: entries that score no better than a removed one in their ranking."""
+    """The part of `kept` that ties decided: the entries that score no higher than a removed entry ranked with them."""
     drawn: dict[str, Tensor] = {}
     for members in ranked_together(scores, ranking):
         flat = _flat({name: scores[name] for name in members})
@@ -52,24 +52,24 @@ def drawn_of(scores: Mapping[str, Tensor], kept: Mask, within: Mask | None = Non
 
 
 def best_of(scores: Tensor, count: int, noise: torch.Generator) -> Tensor:
-    """The indices (count,) of the highest of `scores` (N,); among those equal at the cut, `noise` draws."""
+    """The indices (count,) of the highest of `scores` (N,). If scores are equal at the cut, `noise` draws."""
     order = scores.sort(descending=True, stable=True).indices
     if not 0 < count < len(scores) or scores[order[count - 1]] != scores[order[count]]:
         return order[:count]
     edge = scores[order[count]]
     above, tied = order[: int((scores > edge).sum())], (scores == edge).nonzero().flatten()
-    # drawn on the CPU, so that the draw is the same whatever computes the scores
+    # drawn on the CPU, so that the draw does not depend on the device of the scores
     drawn = torch.randperm(len(tied), generator=noise)[: count - len(above)]
     return torch.cat([above, tied[drawn.to(tied.device)]])
 
 
 def tie_breaker(seed: int) -> torch.Generator:
-    """The generator that draws among equal scores."""
+    """The generator that draws among equal scores, for `seed`."""
     return generator(seed, "ties")
 
 
 def ranked_together(names: Iterable[str], ranking: Ranking) -> list[list[str]]:
-    """Tensors by name in the groups whose entries are ranked together."""
+    """Sort the names of tensors into groups. The entries of a group are ranked together."""
     groups: dict[str, list[str]] = {}
     for name in names:
         group = {"global": "", "per_component": name.split(".")[0], "layerwise": name}[ranking]
@@ -98,11 +98,11 @@ def _top_of(
 
 
 def _flat(tensors: Mapping[str, Tensor]) -> Tensor:
-    """All entries one after the other."""
+    """Join the entries of all tensors into one vector."""
     return torch.cat([tensor.detach().flatten() for tensor in tensors.values()])
 
 
 def _in_shape(flat: Tensor, of: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What `_flat` made one, in the shapes of those tensors again."""
+    """Split a vector from `_flat` into tensors with the names and shapes of `of`."""
     parts = flat.split([tensor.numel() for tensor in of.values()])
     return {name: part.reshape(tensor.shape) for (name, tensor), part in zip(of.items(), parts, strict=True)}

@@ -1,4 +1,4 @@
-"""Generative models, composed of a backbone and a family."""
+"""Generative models: each one joins a backbone and a family."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ backbones: dict[str, Callable[[Image, int, int], Backbone]] = {
     "mlp": lambda image, width, stages: MLPBackbone(image, width),
     "resnet": ResNetBackbone,
 }
-"""From images (channels, height, width), a width, and how often the image is halved, to a backbone."""
+"""By name, the functions that build a backbone. Arguments: the image size (channels, height, width), the width, and the
+number of times that the backbone halves the image."""
 
 VAE_STAGES, GAN_STAGES = 4, 3
 
@@ -76,7 +77,7 @@ def wgan_gp(spec: specs.WGANGP, image: Image, precision: str) -> Family:
 
 
 def _adversaries(spec: specs.Adversarial, image: Image, norm: Norm = "batch") -> dict[str, nn.Module]:
-    """A discriminator and a generator; `norm` is the discriminator's."""
+    """A discriminator and a generator. `norm` applies to the discriminator only."""
     backbone = _backbone(spec, image, GAN_STAGES)
     return {
         "discriminator": backbone.encoder("to_logit", 1, norm=norm),
@@ -104,16 +105,16 @@ builders: dict[str, Callable[[Any, Image, str], Family]] = {
 
 
 BUILT_IN: dict[str, dict[str, Any]] = {"builders": dict(builders), "backbones": dict(backbones)}
-"""What tombola itself has in the tables that plugins add to."""
+"""The built-in entries of the tables that plugins extend."""
 
 
 def build(spec: specs.ModelSpec, image: Image, precision: str = "fp32") -> Family:
-    """The model of `spec` for images (channels, height, width), without weights: its parameters are on the meta device.
+    """Build the model of `spec` for images (channels, height, width), with its parameters on the meta device.
 
-    Buffers are as the constructor makes them, the same each time.
+    The parameters have no values yet. Buffers have the values that the constructor gives them, the same in every build.
 
     Raises:
-        TombolaError: if the model cannot be built for such images, or has tensors that cannot be trained or stored.
+        TombolaError: if the model does not support this image size, or has tensors that cannot be trained or stored.
     """
     construct = partial(maker(builders, spec.name, "workers.models.builders"), spec, image, precision)
     with constructing(0):

@@ -1,4 +1,4 @@
-"""Drawing: the first weights of networks."""
+"""Draw the initial weights of networks."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from workers.randomness import generator
 
 
 def initialise(family: Family, seed: int, draw: str) -> None:
-    """Give all weights and buffers their first values, which depend on nothing but the seed, the draw, and their role.
+    """Give all weights and buffers their initial values, which depend only on `seed`, `draw` and their role.
 
-    Kernels and biases of convolutions and linear layers are uniform in ±1/sqrt(fan-in), PyTorch's own defaults, and
-    each has a generator of its own, seeded by its role: models that share a role start it alike, and so does a network
-    that follows another. All other layers are reset by their own `reset_parameters`, under a generator of their role.
-    All other tensors, and frozen ones, keep the values of the constructor, which runs under one generator made from the
-    seed and the draw.
+    Kernels and biases of convolutions and linear layers are uniform in ±1/sqrt(fan-in), which is PyTorch's default.
+    Each of these tensors has its own generator, seeded by its role. Models that share a role therefore start it with
+    the same values. A network that follows a component is a copy of that component.
+
+    `reset_parameters` initialises all other layers, also with a generator seeded by role. All remaining tensors, and
+    frozen ones, keep the values of the constructor. It runs with one generator made from `seed` and `draw`.
 
     Raises:
-        ModelError: if a tensor has no finite first value, or `reset_parameters` of its layer needs arguments.
+        ModelError: if a tensor has no finite initial value, or `reset_parameters` of its layer needs arguments.
     """
     networks = _constructed(family, generator(seed, f"{draw}:constructor").initial_seed())
     drawn = nn.ModuleDict({component: networks[component] for component in family.bodies})
@@ -46,7 +47,7 @@ def initialise(family: Family, seed: int, draw: str) -> None:
 
 
 def _constructed(family: Family, seed: int) -> nn.ModuleDict:
-    """Networks like those of a family on the CPU, as constructed; NaN where that is not known."""
+    """Newly constructed networks of a family, on the CPU. If the constructor is unknown, they hold NaN."""
     with constructing(seed):
         if family.construct is not None:
             return family.construct().networks
@@ -56,10 +57,10 @@ def _constructed(family: Family, seed: int) -> nn.ModuleDict:
 
 
 def draw_weights(network: nn.Module, noise: Callable[[str], torch.Generator]) -> None:
-    """Draw first weights on the CPU, each tensor or layer with the generator that `noise` gives for its name.
+    """Draw initial weights on the CPU. `noise` returns the generator for the name of a tensor or layer.
 
-    Frozen kernels and biases, and other layers that are frozen whole, stay as they are.
-    Layers come before those that they are part of, whose `reset_parameters` thus has the last word.
+    Frozen kernels and biases keep their values. So does any other layer whose parameters are all frozen.
+    Inner layers come first, so the `reset_parameters` of an outer layer can overwrite them.
     """
     for name, layer in reversed(list(network.named_modules())):
         if (kernel := kernel_of(layer)) is not None and _is_torchs(type(layer)):
@@ -71,7 +72,7 @@ def draw_weights(network: nn.Module, noise: Callable[[str], torch.Generator]) ->
 
 
 def _is_torchs(kind: type[nn.Module]) -> bool:
-    """Whether a kind of layer starts its kernel and bias as torch does."""
+    """Whether a layer class initialises its kernel and bias with the default of PyTorch."""
     return getattr(kind, "reset_parameters", None) in (_ConvNd.reset_parameters, nn.Linear.reset_parameters)
 
 
@@ -88,7 +89,7 @@ def _check_call(reset: Callable[..., None], name: str) -> None:
 
 
 def _reset_of(layer: nn.Module) -> Callable[[], None] | None:
-    """What gives a layer its first weights; attention and transformers name it otherwise."""
+    """The method that initialises a layer. Attention and transformer layers call it `_reset_parameters`."""
     reset = getattr(layer, "reset_parameters", getattr(layer, "_reset_parameters", None))
     return reset if callable(reset) else None
 
@@ -106,15 +107,15 @@ def _draw_kernel(layer: nn.Module, kernel: Tensor, noise: Callable[[str], torch.
 
 
 _POWER_ITERATIONS = 15
-"""As many as torch itself begins a spectral norm with."""
+"""The number that PyTorch itself uses to initialise a spectral norm."""
 
 
 def _draw_vectors(layer: nn.Module, noise: Callable[[str], torch.Generator]) -> None:
-    """Draw the first singular vectors of a layer with spectral norm, and bring them near to those of its kernel."""
+    """Draw the initial singular vectors of a layer with spectral norm, then move them close to those of its kernel."""
     with torch.no_grad():
         for kind, vector in layer.named_buffers():
             values = torch.empty(vector.shape).normal_(generator=noise(kind))
             vector.copy_(values / values.norm())
         layer.train()
         for _ in range(_POWER_ITERATIONS):
-            _ = layer.weight  # computing it in training mode is an iteration
+            _ = layer.weight  # in training mode, each access runs one power iteration

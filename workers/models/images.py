@@ -1,4 +1,4 @@
-"""Images as networks take them."""
+"""Convert images to the input format of networks."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def normalised(images: Tensor) -> Tensor:
-    """uint8 images as floats in [-1, 1], channels_last."""
+    """Convert uint8 images (N, C, H, W) to float32 in [-1, 1], with memory format channels_last."""
     return images.to(torch.float32, memory_format=torch.channels_last).div_(127.5).sub_(1)

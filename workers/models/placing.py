@@ -1,4 +1,4 @@
-"""Placing: networks without weights, and on the device where they are used."""
+"""Remove the weights of networks, and place networks on a device."""
 
 from __future__ import annotations
 
@@ -10,12 +10,18 @@ from workers.models.layers.tensors import replace_tensors
 
 
 def without_weights(network: nn.Module) -> None:
-    """Put the parameters of a network on the meta device; its buffers stay, for some are in no state that is stored."""
+    """Move the parameters of a network to the meta device.
+
+    Buffers keep their values, because no stored state contains the non-persistent ones.
+    """
     replace_tensors(network, lambda tensor: tensor.to("meta") if isinstance(tensor, nn.Parameter) else tensor.clone())
 
 
 def materialise(family: Family, device: torch.device) -> None:
-    """Give a model from `build` uninitialised weights on `device`, laid out channels_last, and its buffers."""
+    """Move a model from `build` to `device`, with uninitialised weights and memory format channels_last.
+
+    Buffers keep their values.
+    """
     replace_tensors(family.networks, lambda tensor: _placed(tensor, device))
 
 

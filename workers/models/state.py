@@ -1,4 +1,4 @@
-"""Snapshots: the complete state of a network in training, as named tensors."""
+"""Snapshots: the complete state of a network in training, as tensors by name."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from workers.models import Family
 
 MOMENTS = "moments."
-"""Prefix of optimizer state: `moments.<parameter>.<quantity>`. All other tensors are weights and buffers."""
+"""Prefix of the optimizer state: `moments.<parameter>.<quantity>`. All other tensors are weights and buffers."""
 
 Snapshot = Mapping[str, Tensor]
 Optimizers = Mapping[str, torch.optim.Optimizer]
 
 
 def capture(family: Family, optimizers: Optimizers) -> dict[str, Tensor]:
-    """Weights, buffers and moments, on the CPU. Nothing shares memory with the network."""
+    """Copy weights, buffers and moments to the CPU. The copies share no memory with the network."""
     tensors = {name: tensor.detach() for name, tensor in family.networks.state_dict().items()}
     names: dict[Tensor, str] = {parameter: name for name, parameter in family.networks.named_parameters()}
     for optimizer in optimizers.values():
@@ -28,10 +28,10 @@ def capture(family: Family, optimizers: Optimizers) -> dict[str, Tensor]:
 
 
 def restore(snapshot: Snapshot, family: Family, optimizers: Optimizers) -> None:
-    """Put a network, and optimizers that have not stepped yet, into the state of `snapshot`.
+    """Load `snapshot` into a network and its optimizers, which must not have taken a step yet.
 
-    Moments take the strides of their parameter: beside weights laid out channels_last, contiguous moments would
-    make the fused update silently wrong.
+    Moments get the strides of their parameter. If weights are channels_last and moments are contiguous, the fused
+    update is silently wrong.
     """
     family.networks.load_state_dict(weights_only(snapshot))
     parameters = dict(family.networks.named_parameters())
@@ -49,7 +49,7 @@ def restore(snapshot: Snapshot, family: Family, optimizers: Optimizers) -> None:
 
 
 def tensor_of(name: str) -> str:
-    """The weight or buffer that an entry of a snapshot is, or is a moment of."""
+    """The name of the weight or buffer for an entry of a snapshot. A moment belongs to its parameter."""
     return name.removeprefix(MOMENTS).rsplit(".", 1)[0] if name.startswith(MOMENTS) else name
 
 

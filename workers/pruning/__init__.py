@@ -1,4 +1,4 @@
-"""Pruning: how weights and channels are ranked, and how a mask is chosen, redrawn or moved."""
+"""Pruning: rank weights and channels, and choose, redraw or move masks."""
 
 from workers.pruning.scores import ScoreError, grasp, magnitude, random, snip, synflow
 from workers.pruning.shuffle import erk, random_global, shuffle_filters, shuffle_layers

@@ -1,4 +1,4 @@
-"""Choosing: from a network and a criterion to a mask."""
+"""Choose a mask for a network by a criterion."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workers.pruning.criteria import Subject, scorers
 
 
 def can_be_scored(family: Family, by: Criterion) -> bool:
-    """Whether a network has what a criterion scores."""
+    """Whether a criterion, which must look at no images, can be applied to a network."""
     try:
         choose_unseen(family, by, 1.0)
     except CriterionError:
@@ -28,10 +28,10 @@ def can_be_scored(family: Family, by: Criterion) -> bool:
 
 
 def choose_unseen(family: Family, by: Criterion, density: float) -> Chosen:
-    """As `choose`, by a criterion that looks at no images.
+    """Choose a mask as `choose` does, by a criterion that looks at no images.
 
     Raises:
-        CriterionError: if the network has nothing that could be scored so.
+        CriterionError: if the criterion cannot be applied to the network.
     """
     return choose(family, by, density, None, torch.empty(0, 1, 1, 1, dtype=torch.uint8), seed=0, ties=0)
 
@@ -39,18 +39,18 @@ def choose_unseen(family: Family, by: Criterion, density: float) -> Chosen:
 def choose(
     family: Family, by: Criterion, density: float, within: Mask | None, images: Tensor, seed: int, ties: int
 ) -> Chosen:
-    """The mask of share `density` that is best by a criterion; nothing is left changed.
+    """Choose the mask of density `density` that is best by a criterion. `family` stays unchanged.
 
-    `images` (N, C, H, W), uint8, are what data-dependent scores look at, none for others; `seed` is that of latents,
-    `ties` that of the draw among equal scores.
+    `images` (N, C, H, W), uint8, are the images that data-dependent scores look at; N is 0 for other scores. `seed` is
+    the seed of latent codes, and `ties` is the seed of the draw among equal scores.
 
     Raises:
-        CriterionError: if the network has nothing that could be scored so.
+        CriterionError: if the criterion cannot be applied to the network.
     """
     if by.channels is not None:
         return choose_channels(family, by, density, ties)
     family = copy.deepcopy(family)
-    family.precision = "fp32"  # in which second derivatives are exact enough to rank weights by
+    family.precision = "fp32"  # lower precisions are too inexact to rank weights by second derivatives
     parameters = in_scope(family, by.scope)
     ranking = by.scope.ranking if by.scope else "global"
     steps, score = by.iterations or 1, maker(scorers, by.score, "workers.pruning.criteria.scorers")

@@ -1,4 +1,4 @@
-"""Choosing channels: which of a network's hidden channels a mask keeps."""
+"""Choose the hidden channels of a network that a mask keeps."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from workers.pruning.chosen import Chosen
 
 
 def choose_channels(family: Family, by: Criterion, density: float, ties: int) -> Chosen:
-    """The best channels of a network's hidden layers, as many of them as `density` says.
+    """Choose the best channels of a network's hidden layers. `density` is the fraction of channels to keep.
 
     `ties` is the seed of the draw among equal scores.
 
     Raises:
-        CriterionError: if there are none, or nothing that they could be ranked by.
+        CriterionError: if the network has no channels to remove, or no scores to rank them by.
     """
     assert by.channels is not None
     parameters = in_scope(family, by.scope)
@@ -42,17 +42,18 @@ def choose_channels(family: Family, by: Criterion, density: float, ties: int) ->
     drawn = drawn_of(floored, kept, ranking=ranking)
     if by.channels.round_to:
         kept = _rounded(floored, kept, by.channels.round_to, noise)
-    drawn |= drawn_of(scores, kept, ranking="layerwise")  # those among them that a layer keeps at least, too
+    # Floored scores hide ties for the minimum of a layer, because they are all infinite.
+    drawn |= drawn_of(scores, kept, ranking="layerwise")
     return Chosen(kept, expand(groups, kept, parameters), drawn, scored_by)
 
 
 def _floored(score: Tensor, minimum: int, noise: torch.Generator) -> Tensor:
-    """Scores among which the best `minimum` are above all others."""
+    """Raise the best `minimum` scores of a layer to infinity, so that the layer keeps these channels."""
     return score.index_fill(0, best_of(score, minimum, noise), torch.inf)
 
 
 def _best(floored: Mapping[str, Tensor], density: float, ranking: Ranking, noise: torch.Generator) -> Mask:
-    """A share of `density` of all that are ranked together, but no fewer than layers keep at least."""
+    """Keep a fraction `density` of the channels ranked together, but at least the minimum of every layer."""
     kept: dict[str, Tensor] = {}
     for names in ranked_together(floored, ranking):
         together = {name: floored[name] for name in names}
@@ -62,7 +63,10 @@ def _best(floored: Mapping[str, Tensor], density: float, ranking: Ranking, noise
 
 
 def _rounded(floored: Mapping[str, Tensor], kept: Mask, multiple: int, noise: torch.Generator) -> Mask:
-    """In every layer the nearest multiple of channels, but no fewer than it keeps at least; all, if it has no more."""
+    """Round the number of kept channels in each layer to the nearest multiple of `multiple`.
+
+    Each layer keeps at least its minimum, and at most all of its channels.
+    """
     rounded = {}
     for name, score in floored.items():
         least = math.ceil(int(score.isinf().sum()) / multiple)
@@ -73,7 +77,7 @@ def _rounded(floored: Mapping[str, Tensor], kept: Mask, multiple: int, noise: to
 
 
 def _channel_scores(family: Family, groups: list[ChannelGroup], by: Criterion) -> tuple[dict[str, Tensor], str]:
-    """Scores of the channels of each group by its name, and what they are."""
+    """The scores of the channels of each group, by its name, and the kind of score: `gamma` or `filter_norm`."""
     assert by.channels is not None
     tensors = dict(family.networks.named_parameters())
     sign = -1.0 if by.keep == "worst" else 1.0

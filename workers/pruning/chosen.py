@@ -1,4 +1,4 @@
-"""What a criterion chose."""
+"""The choice of a criterion."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from workers.masks import Mask
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a criterion keeps.
+    """The choice of a criterion.
 
-    `kept` is the choice among what was ranked, weights or channels, and `mask` that among weights. `drawn` is what
-    was drawn among equal scores on the way to `kept`; `scored_by` says how it was scored.
+    `kept` is the choice among the ranked entries, which are weights or channels. `mask` is the same choice among
+    weights. `drawn` marks the entries that were drawn among equal scores. `scored_by` is the name of the score.
     """
 
     kept: Mask
@@ -22,10 +22,10 @@ class Chosen:
 
     @property
     def decided(self) -> bool:
-        """Whether no tie had a say in it."""
+        """Whether the choice needed no draw among equal scores."""
         return not self.drawn.kept
 
     @property
     def tied_share(self) -> float:
-        """Fraction of what is kept that was drawn among equal scores."""
+        """The fraction of kept entries that were drawn among equal scores."""
         return (self.drawn & self.kept).kept / self.kept.kept if self.kept.kept else 0.0

@@ -1,4 +1,4 @@
-"""Redrawing: as much of a mask elsewhere."""
+"""Redraw masks: keep as many weights in other positions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from workers.pruning import erk, random_global, shuffle_filters, shuffle_layers
 
 
 def redraw(family: Family, mask: Mask, how: str, noise: torch.Generator) -> Mask:
-    """The mask of a network that the control `how` puts in the place of `mask`."""
+    """Draw the mask with which the control `how` replaces `mask`."""
     return _REDRAWN[how](family, mask, noise)
 
 

@@ -1,4 +1,4 @@
-"""Scoring: what each weight of a network is worth, by the scorer that a criterion names."""
+"""Score the weights of a network with the scorer of a criterion."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Weights of a network by name, to be scored by a criterion.
+    """The weights of a network, by name, and the criterion that scores them.
 
-    `images` (N, C, H, W) in [-1, 1] are what it looks at, none for scores without data; `seed` is that of latents.
-    The network is for scoring alone: its batch norms may see what they see.
+    `images` (N, C, H, W) in [-1, 1] are the images that the scorer looks at; N is 0 for scores without data. `seed` is
+    the seed of latent codes. The network is a copy for scoring only, so a scorer can change the statistics of its
+    batch norms.
     """
 
     family: Family
@@ -33,7 +34,7 @@ class Subject:
 
 
 Scorer = Callable[[Subject], dict[str, Tensor]]
-"""From a subject to the scores of its weights, by their names; higher means keep."""
+"""A function that returns the scores of a subject's weights, by their names. The highest scores are kept."""
 
 
 def _magnitude(subject: Subject) -> dict[str, Tensor]:
@@ -76,18 +77,21 @@ def _synflow(subject: Subject) -> dict[str, Tensor]:
 
 scorers: dict[str, Scorer] = {"magnitude": _magnitude, "snip": _snip, "grasp": _grasp, "synflow": _synflow}
 BUILT_IN = {"scorers": dict(scorers)}
-"""What tombola itself has in the table that plugins add to."""
+"""The built-in entries of the table that plugins extend."""
 
 
 def _by_loss(
     scorer: Callable[[Callable[[], Iterator[Tensor]], Mapping[str, Tensor]], dict[str, Tensor]], subject: Subject
 ) -> dict[str, Tensor]:
-    """Scores by each component's own loss, or by the joint one, in training mode: batch norms see the batch."""
+    """Score weights by the loss of their own phase or by the joint loss.
+
+    The network is in training mode, so batch norms normalise by the batch.
+    """
     family, parameters = subject.family, subject.parameters
     family.networks.train()
     for module in family.networks.modules():
         if isinstance(module, ParametrizationList):
-            module.eval()  # or spectral norm would be another each time that a loss is computed
+            module.eval()  # otherwise every forward pass changes the spectral norm
     scores: dict[str, Tensor] = {}
     if subject.by.loss == "joint":
         scores = scorer(lambda: _parts(subject, None), parameters)
@@ -101,7 +105,7 @@ def _by_loss(
 
 
 def _check_ranked(score: str, scores: Mapping[str, Tensor]) -> None:
-    """Refuse scores by which a component's weights cannot be ranked."""
+    """Refuse scores that cannot rank the weights of a component."""
     for component in dict.fromkeys(map(_component, scores)):
         own = [values for name, values in scores.items() if _component(name) == component]
         if not all(values.isfinite().all() for values in own):
@@ -111,14 +115,14 @@ def _check_ranked(score: str, scores: Mapping[str, Tensor]) -> None:
 
 
 def _component(name: str) -> str:
-    """The component that a tensor is of."""
+    """The component of a tensor."""
     return name.split(".")[0]
 
 
 def _parts(subject: Subject, phase: str | None) -> Iterator[Tensor]:
-    """The loss of one phase, or the joint one, in chunks weighted by their size.
+    """Yield the loss of one phase, or the joint loss, in chunks of images weighted by their size.
 
-    Batch norms normalise by the whole batch, so a network that has any sees it unchunked.
+    A network with batch norms gets all images in one chunk, because batch norms normalise by the whole batch.
     """
     family, images = subject.family, subject.images
     normed = any(isinstance(module, NORMS) for module in family.networks.modules())

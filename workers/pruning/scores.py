@@ -1,4 +1,4 @@
-"""Scorers: how much each weight is worth, as pure functions; higher means keep."""
+"""Scorers: pure functions that give every weight a score. The highest scores are kept."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from search_spaces.errors import TombolaError
 from workers.models.layers.kernels import KERNEL_LAYERS, kernel_of
 
 Loss = Callable[[], Tensor | Iterable[Tensor]]
-"""Gives a loss, or its parts one after the other, which sum to it: chunks of a batch, each weighted by its size, need
-not be in memory together. It leaves buffers and generators as they were; the scorers only differentiate."""
+"""A function that returns a loss, or yields parts that sum to the loss. Parts can be chunks of a batch, each weighted
+by its size, so the whole batch need not be in memory. The function must leave buffers and generators as they were."""
 
 
 class ScoreError(TombolaError):
-    """A network that a scorer has no ranking for."""
+    """A scorer cannot rank the weights of a network."""
 
 
 _ACTIVATIONS = tuple(getattr(activation, name) for name in activation.__all__)
@@ -32,14 +32,15 @@ def magnitude(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def random(parameters: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """Uniform draws: each weight as likely to be kept as any other."""
+    """Uniform random scores, so that every weight is kept with the same probability."""
     return {name: torch.rand(p.shape, generator=generator, device=generator.device) for name, p in parameters.items()}
 
 
 def snip(loss: Loss, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """|w dL/dw|: how much the loss feels a weight (Lee et al. 2019, eq. 5, but for its norm, which changes no ranking).
+    """|w dL/dw|, the sensitivity of the loss to each weight (Lee et al. 2019, eq. 5).
 
-    Weights that the loss does not depend on score zero.
+    The normalisation of the equation is left out, because it does not change the ranking. A weight scores zero if the
+    loss does not depend on it.
     """
     weights = list(parameters.values())
     gradient = _sum_over_parts(loss, weights, lambda part: _gradient(part, weights))
@@ -49,8 +50,8 @@ def snip(loss: Loss, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def grasp(loss: Loss, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The product w * Hg, with gradient g and Hessian H of the loss in `parameters`: -S(-w) of Wang et al. (2020).
 
-    To first order 2 w (Hg) is what removing w takes from |g|^2, so the weights that gradient flow needs score high.
-    `loss` is called twice and gives the same parts both times. Weights that g does not depend on score zero.
+    To first order, removing w reduces |g|^2 by 2 w (Hg), so the weights that gradient flow needs score high. `loss` is
+    called twice and must give the same parts both times. A weight scores zero if g does not depend on it.
     """
     weights = list(parameters.values())
     total = _sum_over_parts(loss, weights, lambda part: _gradient(part, weights))
@@ -61,14 +62,15 @@ def grasp(loss: Loss, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def synflow(network: nn.Module, inputs: Sequence[int]) -> dict[str, Tensor]:
     """|w| dR/d|w| / R for every kernel of `network`, in float64, with R = 1^T prod |W| 1 (Tanaka et al. 2020, eq. 2).
 
-    R is the sum of what the network makes of one input of ones, shape (1, *inputs), if it were linear and positive:
-    absolute kernels and norm weights, running variances as they are, no biases, means or activations. Divided by R, the
-    scores of every layer of a chain sum to 1, so that networks of different R can be ranked together. Names are those
-    of the tensors that are trained; a kernel that layers share has the sum of their scores.
+    R is the sum of the outputs of a linear and positive copy of the network, for one input of ones, shape (1, *inputs).
+    The copy has the absolute values of kernels and norm weights, and the same running variances. It has no biases,
+    means or activations. After the division by R, the scores of every layer of a chain sum to 1. Networks with
+    different R can therefore be ranked together. Names are those of the trained tensors. A shared kernel gets the sum
+    of the scores of its layers.
 
     Raises:
-        ScoreError: if the network is not linear without its activation modules, as one with layer norms, or if R is
-            zero, infinite, or too small for a float64 to hold all of its digits.
+        ScoreError: if the network is not linear without its activation modules, for example because of layer norms; or
+            if R is zero, infinite, or too small for a normal float64.
     """
     positive = _linear_and_positive(network)
     names = {parameter: name for name, parameter in network.named_parameters()}
@@ -94,9 +96,9 @@ def synflow(network: nn.Module, inputs: Sequence[int]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _check_linear(network: nn.Module, ones: Tensor) -> None:
-    """Refuse a network that does not double what it makes as its input doubles.
+    """Refuse a network whose output does not double when its input doubles.
 
-    Ones alone are not enough: a norm over positions turns a constant image into zeros.
+    The test input is a ramp, because a norm over positions turns a constant image into zeros.
     """
     ramp = torch.linspace(1, 2, ones.numel(), dtype=ones.dtype, device=ones.device).reshape(ones.shape)
     once, twice = network(ramp), network(2 * ramp)
@@ -105,11 +107,11 @@ def _check_linear(network: nn.Module, ones: Tensor) -> None:
 
 
 def _sum_over_parts(loss: Loss, weights: list[Tensor], term: Callable[[Tensor], list[Tensor]]) -> list[Tensor]:
-    """The sum of `term` over the parts of a loss, no two of which are alive at a time."""
+    """The sum of `term` over the parts of a loss. Only one part is in memory at a time."""
     total = [torch.zeros_like(w) for w in weights]
     with torch.enable_grad():
         found = loss()
-        # a loop over the parts themselves would hold one and its graph while the next is made
+        # map, because a loop variable would hold a part and its graph while the next part is made
         for values in map(term, [found] if isinstance(found, Tensor) else found):
             for sum_, value in zip(total, values, strict=True):
                 sum_ += value
@@ -117,7 +119,7 @@ def _sum_over_parts(loss: Loss, weights: list[Tensor], term: Callable[[Tensor], 
 
 
 def _gradient(value: Tensor, weights: list[Tensor], *, differentiable: bool = False) -> list[Tensor]:
-    """The gradient of a scalar, zeros where it does not depend on a weight."""
+    """The gradient of a scalar, with zeros for weights that the scalar does not depend on."""
     if not value.requires_grad:
         return [torch.zeros_like(w) for w in weights]
     return list(
@@ -126,7 +128,7 @@ def _gradient(value: Tensor, weights: list[Tensor], *, differentiable: bool = Fa
 
 
 def _hessian_product(part: Tensor, weights: list[Tensor], vector: list[Tensor]) -> list[Tensor]:
-    """The Hessian of `part` times a constant vector, as the gradient of <gradient, vector> (Pearlmutter 1994)."""
+    """The Hessian of `part` times a constant vector: the gradient of <gradient, vector> (Pearlmutter 1994)."""
     gradient = _gradient(part, weights, differentiable=True)
     dot = torch.stack([(g * v).sum() for g, v in zip(gradient, vector, strict=True)]).sum()
     return _gradient(dot, weights)
@@ -134,7 +136,7 @@ def _hessian_product(part: Tensor, weights: list[Tensor], vector: list[Tensor]) 
 
 @torch.no_grad()
 def _linear_and_positive(network: nn.Module) -> nn.Module:
-    """A copy of `network` in float64 that is linear in its input and in every kernel, and nowhere negative."""
+    """Copy `network` in float64, linear in its input and in every kernel, and without negative values."""
     positive = copy.deepcopy(network).double().eval()
     for module in list(positive.modules()):
         if is_parametrized(module, "weight"):
@@ -153,9 +155,9 @@ def _linear_and_positive(network: nn.Module) -> nn.Module:
 
 
 def _without_parametrization(layer: nn.Module) -> None:
-    """Give a layer the kernel that masks act on for a weight; where there is none, the weight as it is computed.
+    """Replace the parametrised weight of a layer by its trained kernel, or by the computed weight if it has no kernel.
 
-    torch's own way takes the weight from the layer's class, too, which copies of a layer share.
+    PyTorch's own function also removes the weight from the layer's class, which copies of the layer share.
     """
     kernel = kernel_of(layer)
     weight = layer.weight if kernel is None else kernel

@@ -1,4 +1,4 @@
-"""Shuffling: masks that keep as much elsewhere."""
+"""Shuffle masks: keep as many weights in other positions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workers.masks.mask import Mask
 
 
 def shuffle_layers(mask: Mask, generator: torch.Generator) -> Mask:
-    """The same number of kept weights in every tensor, at places drawn uniformly."""
+    """Keep the same number of weights in every tensor, at positions drawn uniformly."""
     return Mask(
         {
             name: kept.flatten()[torch.randperm(kept.numel(), generator=generator)].reshape(kept.shape)
@@ -20,9 +20,9 @@ def shuffle_layers(mask: Mask, generator: torch.Generator) -> Mask:
 
 
 def shuffle_filters(mask: Mask, generator: torch.Generator, axes: Mapping[str, int]) -> Mask:
-    """The same filters in every layer, each with the pattern that it has, at places drawn uniformly.
+    """Permute the filters of every layer uniformly. Each filter keeps its own pattern.
 
-    `axes` gives the axis of a layer's outputs: 1 for transposed convolutions, 0 for all others.
+    `axes` gives the output axis of each layer: 1 for transposed convolutions, 0 for all others.
     """
     return Mask(
         {
@@ -33,17 +33,17 @@ def shuffle_filters(mask: Mask, generator: torch.Generator, axes: Mapping[str, i
 
 
 def random_global(mask: Mask, generator: torch.Generator) -> Mask:
-    """The same number of kept weights in all, at places drawn uniformly over all tensors together."""
+    """Keep the same total number of weights, at positions drawn uniformly over all tensors together."""
     drawn = torch.randperm(mask.size, generator=generator) < mask.kept
     parts = drawn.split([kept.numel() for kept in mask.values()])
     return Mask({name: part.reshape(kept.shape) for (name, kept), part in zip(mask.items(), parts, strict=True)})
 
 
 def erk(mask: Mask, generator: torch.Generator) -> Mask:
-    """The same number of kept weights in all, with the layer densities of an Erdős–Rényi-Kernel graph.
+    """Keep the same total number of weights, with the layer densities of an Erdős–Rényi-Kernel graph.
 
-    A layer's density is proportional to sum(shape) / prod(shape) (Evci et al. 2020, section 3), or 1 where it would be
-    above; within a layer the places are drawn uniformly.
+    A layer's density is proportional to sum(shape) / prod(shape), and at most 1 (Evci et al. 2020, section 3). Within a
+    layer, positions are drawn uniformly.
     """
     counts = _erk_counts({name: kept.shape for name, kept in mask.items()}, mask.kept)
     return Mask(
@@ -55,7 +55,10 @@ def erk(mask: Mask, generator: torch.Generator) -> Mask:
 
 
 def _erk_counts(shapes: Mapping[str, torch.Size], total: int) -> dict[str, int]:
-    """How many of `total` weights each layer keeps, rounded by largest remainders; ties go to earlier layers."""
+    """The number of weights that each layer keeps, out of `total`.
+
+    Counts are rounded by largest remainders. Ties go to earlier layers.
+    """
     full: dict[str, int] = {}
     while True:
         left = total - sum(full.values())

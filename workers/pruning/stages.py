@@ -1,4 +1,4 @@
-"""How the stages that make masks are done."""
+"""Handlers of the stages that make masks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class MoveHandler:
 
 
 def choose_in(context: Context, stage: Prune | Emerge, state: State, within: MaskKey, **known: Any) -> None:
-    """Choose in a state what a mask keeps, and note what that took beside all else that is `known` of it."""
+    """Choose the mask of a stage in `state`, and commit it with its costs and the facts in `known`."""
     family = context.family_at(state)
     inside = None if within == DENSE else context.mask(within)
     began = (time.perf_counter(), time.process_time())
@@ -75,7 +75,7 @@ def choose_in(context: Context, stage: Prune | Emerge, state: State, within: Mas
 
 
 def _looked_at(context: Context, by: Criterion) -> torch.Tensor:
-    """The training images that a criterion looks at; of those that look at none, their shape."""
+    """The training images that a criterion looks at. Without any, an empty tensor with the shape of images."""
     if by.images is None:
         return torch.empty(0, *context.card.image, dtype=torch.uint8, device=context.device)
     order = torch.randperm(context.card.train, generator=generator(context.trial.seed.order, "look"))

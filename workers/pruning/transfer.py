@@ -1,4 +1,4 @@
-"""Moving: masks and weights from one model to another, by role."""
+"""Move masks and weights from one model to another, by role."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from workers.models.state import Snapshot, tensor_of
 
 
 class MoveError(TombolaError):
-    """Models between which nothing can move."""
+    """Two models have no kernel with the same role and shape."""
 
 
 def move_mask(mask: Mask, giver: Family, taker: Family, bodies: Collection[str]) -> Mask:
-    """The mask of those kernels of the taker that have a counterpart in some bodies of the giver, as it is there.
+    """Move the part of a mask that covers `bodies` from the giver to the taker.
+
+    The result covers the kernels of the taker that have a counterpart in the giver. A kernel is dense if `mask` does
+    not cover its counterpart.
 
     Raises:
         MoveError: if no kernel has a counterpart.
@@ -29,23 +32,23 @@ def move_mask(mask: Mask, giver: Family, taker: Family, bodies: Collection[str])
 
 
 def graft(source: Snapshot, onto: Snapshot, giver: Family, taker: Family, bodies: Collection[str]) -> dict[str, Tensor]:
-    """The state `onto` of the taker, in which all tensors with a counterpart in the giver are as in its state `source`.
+    """Copy tensors from the giver's state `source` into the taker's state `onto`, for tensors with a counterpart.
 
-    Parameters that moved begin without moments of their optimizer: those of another loss are of another size, and
-    would hold them fast, or throw them about, for as long as the optimizer remembers.
+    Copied parameters have no optimizer moments. Moments from another loss have another scale, so training would take
+    steps of the wrong size until the optimizer forgets them.
 
     Raises:
         MoveError: if no kernel has a counterpart.
     """
     there = counterparts(giver, taker, bodies)
     own = {name: tensor for name, tensor in onto.items() if tensor_of(name) not in there}
-    # two may come from one, and what is stored shares no memory
+    # clones, because two tensors can have one source, and stored tensors must not share memory
     grafted = own | {name: source[other].clone() for name, other in there.items()}
     return grafted | {name: grafted[first].clone() for name, first in taker.shared().items()}
 
 
 def counterparts(giver: Family, taker: Family, bodies: Collection[str]) -> dict[str, str]:
-    """For each tensor of the taker in some bodies that has one, the giver's tensor of the same role and shape.
+    """Match the tensors of `bodies` by role and shape: names in the taker to names in the giver.
 
     Raises:
         MoveError: if no kernel has a counterpart.
@@ -68,7 +71,7 @@ def counterparts(giver: Family, taker: Family, bodies: Collection[str]) -> dict[
 
 
 def _in(family: Family, bodies: Collection[str]) -> list[str]:
-    """The tensors of the components of some bodies."""
+    """The names of the tensors in `bodies`."""
     return [n for n in family.networks.state_dict() if family.bodies.get(n.split(".")[0]) in bodies]
 
 

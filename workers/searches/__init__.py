@@ -1,4 +1,4 @@
-"""Ticket searches: each a short program over the laboratory's verbs, found by the name of its method."""
+"""Ticket searches: short programs that use the verbs of the laboratory, by the names of their methods."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from workers.searches.small_dense import small_dense
 from workers.searches.transfer import Given, transfer, weights_only
 
 Search = Callable[[Laboratory, Any, float], Ticket]
-"""A finder: from a laboratory, the options of its method and a target density to a ticket."""
+"""A finder: a function of a laboratory, the options of the method and a target density. It returns a ticket."""
 
 ControlSearch = Callable[[Laboratory, Any, Ticket], Ticket]
-"""A control: from a laboratory, the options of its method and the finder's ticket to another ticket."""
+"""A control: a function of a laboratory, the options of the method and the finder's ticket. It returns a ticket."""
 
 searches: dict[str, Search] = {
     "dense": dense,
@@ -61,12 +61,12 @@ controls: dict[str, ControlSearch] = {
 
 
 BUILT_IN: dict[str, dict[str, Any]] = {"searches": dict(searches), "controls": dict(controls)}
-"""What tombola itself has in the tables that plugins add to."""
+"""The built-in entries of the tables that plugins extend."""
 
 
 def search(lab: Laboratory, method: Method, density: float) -> Ticket:
-    """Run the search program of `method` in `lab`."""
-    if isinstance(method, Invert):  # the controls that change how the finder searches, not what it finds
+    """Run the search of `method` in `lab`, for a target density, and return its ticket."""
+    if isinstance(method, Invert):  # these controls change how the finder searches, not the ticket that it finds
         return search(lab, method.of.inverted(), density)
     if isinstance(method, MaskOnly):
         return search(lab, method.finder, density)
@@ -82,7 +82,7 @@ def search(lab: Laboratory, method: Method, density: float) -> Ticket:
 
 
 def _given(lab: Laboratory, source: Source) -> Given:
-    """The ticket of a source; where that is a trial, its own search is run beside."""
+    """The ticket of a source. If the source is a trial, its search runs in the laboratory of that trial."""
     if source.imported:
         giver = Giver(source.imported.model, source.imported.image)
         state = imported_state(source.imported.sha256)

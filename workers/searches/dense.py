@@ -1,4 +1,4 @@
-"""No search: the whole network from its initialisation."""
+"""No search: the ticket is the whole network at its initialisation."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from workers.lab.references import Steps, Ticket
 
 
 def early_bird(lab: Laboratory, method: EarlyBird, target: float) -> Ticket:
-    """Train the dense network until its masks have come to rest; go on from there, or rewind."""
+    """Train the dense network until a mask emerges. The ticket starts from that epoch or from the rewind epoch."""
     emerged, mask = lab.emerge(
         lab.initial(),
         by=method.criterion,

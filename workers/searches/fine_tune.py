@@ -1,4 +1,4 @@
-"""No rewinding of weights: a found mask on the trained weights that it was found in (Renda et al. 2020)."""
+"""Controls that do not rewind weights: the ticket keeps the trained weights of the search (Renda et al. 2020)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from workers.lab.references import Steps, Ticket
 
 
 def fine_tune(lab: Laboratory, method: FineTune, ticket: Ticket) -> Ticket:
-    """Train on for as many epochs as the ticket gets, at the learning rates that follow."""
+    """Continue training from the state in which the mask was found, at the learning rates of the epochs that follow.
+
+    The number of epochs is the same as for the finder's ticket.
+    """
     end = ticket.found.epoch + _epochs(lab, ticket)
     return Ticket(ticket.found, ticket.mask, ticket.found, end, moments=ticket.found)
 
 
 def lr_rewinding(lab: Laboratory, method: LRRewinding, ticket: Ticket) -> Ticket:
-    """Train on for as many epochs as the ticket gets, at the learning rates that the ticket gets."""
+    """Continue training from the state in which the mask was found, at the learning rates of the finder's ticket.
+
+    The number of epochs is the same as for the finder's ticket.
+    """
     end, lag = ticket.found.epoch + _epochs(lab, ticket), ticket.found.epoch - ticket.start.epoch
     return Ticket(ticket.found, ticket.mask, ticket.found, end, Steps(lag=lag), ticket.found)
 

@@ -1,4 +1,4 @@
-"""An early-bird ticket drawn at an epoch fixed beforehand."""
+"""An early-bird ticket from a fixed epoch, without early-bird detection."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from workers.lab.references import Steps, Ticket
 
 
 def fixed_epoch(lab: Laboratory, method: FixedEpoch, target: float) -> Ticket:
-    """Train the dense network to that epoch, prune it to density `target`, and go on from there."""
+    """Train the dense network to epoch `method.epoch`, and prune it to density `target`. The ticket starts there."""
     state = lab.train(lab.initial(), lab.dense(), to=method.epoch, steps=Steps(l1=method.l1))
     return Ticket(state, lab.prune(state, lab.dense(), by=method.criterion, density=target), found=state)

@@ -1,4 +1,4 @@
-"""Pruning before training: SNIP, GraSP, SynFlow and the magnitude of first weights."""
+"""Pruning before training: SNIP, GraSP, SynFlow and the magnitude of initial weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from workers.lab.references import Ticket
 
 
 def foresight(lab: Laboratory, method: Foresight, target: float) -> Ticket:
-    """Prune the state that the ticket starts from to density `target`."""
+    """Prune the start state of the ticket to density `target`."""
     assert method.rewind is not None
     start = lab.train(lab.initial(), lab.dense(), to=method.rewind)
     return Ticket(start, lab.prune(start, lab.dense(), by=method.criterion, density=target), found=start)

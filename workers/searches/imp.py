@@ -9,7 +9,7 @@ from workers.lab.references import Ticket
 
 
 def imp(lab: Laboratory, method: IMP, target: float) -> Ticket:
-    """Train, prune a share of what is left, rewind, and again until density `target` is reached."""
+    """Repeat rounds until density `target` is reached: train, prune a fraction of what is left, and rewind."""
     assert method.rewind is not None
     mask = lab.dense()
     trained = start = lab.train(lab.initial(), mask, to=method.rewind)

@@ -1,4 +1,4 @@
-"""The chain in the authors' code of Kalibhat et al. (2021), which they call a random ticket."""
+"""The search in the code of Kalibhat et al. (2021), whose result they call a random ticket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from workers.lab.references import Ticket
 
 
 def random_chain(lab: Laboratory, method: RandomChain, target: float) -> Ticket:
-    """Train, prune a share of what is left, draw all weights afresh, and again until density `target` is reached."""
+    """Repeat rounds until density `target` is reached: train, prune a fraction of what is left, and reinitialise."""
     mask = lab.dense()
     trained = start = lab.initial()
     for number, density in enumerate(geometric(target, method.rate), start=1):

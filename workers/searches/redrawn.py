@@ -1,4 +1,4 @@
-"""Masks that keep as much elsewhere: shuffled within layers or by filters, random, by other layer densities."""
+"""Controls that keep as many weights or channels in other positions, such as `shuffle_layer` and `erk`."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from workers.lab.references import Ticket
 
 
 def redrawn(lab: Laboratory, method: Control, ticket: Ticket) -> Ticket:
-    """Keep the start state; what of the mask is left to chance is what the control is named for."""
+    """Keep the start state, and redraw the mask. The name of the control says how."""
     return replace(ticket, mask=lab.redraw(ticket.mask, method.name))

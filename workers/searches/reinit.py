@@ -1,4 +1,4 @@
-"""The random ticket of Kalibhat et al. (2021): a found mask on fresh weights."""
+"""The random ticket of Kalibhat et al. (2021): the finder's mask on new initial weights."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from workers.lab.references import Ticket
 
 
 def reinit(lab: Laboratory, method: Control, ticket: Ticket) -> Ticket:
-    """Keep the mask, and the moments if there are some; start from an independent initialisation, at epoch 0."""
+    """Keep the mask, and any moments. Start from an independent initialisation, at epoch 0."""
     return Ticket(lab.initial(draw="reinit"), ticket.mask, found=ticket.found, moments=ticket.moments)

@@ -1,4 +1,4 @@
-"""A small dense network, of the size of a ticket."""
+"""A small dense network with the size of a ticket."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from workers.lab.references import Slim, Ticket
 
 
 def small_dense(lab: Laboratory, method: SmallDense, ticket: Ticket) -> Ticket:
-    """Take nothing but the size of the ticket; all of a narrower network is trained from its initialisation."""
+    """Train a narrower dense network from its own initialisation. It takes only its size from the ticket."""
     start = lab.initial(slim=Slim(ticket.mask, method.equal))
     return Ticket(start, lab.dense(), found=start)

@@ -12,7 +12,7 @@ from workers.lab.references import DENSE, Giver, MaskKey, State, Ticket
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A ticket of another model: its mask, the state that it starts from, and that network's first state."""
+    """A ticket of another model: its mask, its start state, and a function for the initial state of its network."""
 
     giver: Giver
     mask: MaskKey
@@ -21,7 +21,10 @@ class Given:
 
 
 def transfer(lab: Laboratory, method: Transfer, given: Given) -> Ticket:
-    """Take a mask, and weights, role by role; what has no counterpart is dense and starts from its own weights."""
+    """Move a mask, and weights, role by role.
+
+    Tensors without a counterpart stay dense, and start from the target's own weights.
+    """
     assert method.rewind is not None
     own = lab.train(lab.initial(), lab.dense(), to=method.rewind)
     mask = lab.move(given.mask, given.giver, method.bodies)
@@ -33,5 +36,5 @@ def transfer(lab: Laboratory, method: Transfer, given: Given) -> Ticket:
 
 
 def weights_only(lab: Laboratory, method: WeightsOnly, ticket: Ticket) -> Ticket:
-    """Keep the start state; nothing is masked."""
+    """Keep the start state, and mask nothing."""
     return replace(ticket, mask=DENSE)

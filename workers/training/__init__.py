@@ -1,4 +1,4 @@
-"""Training: the one loop, and bringing trajectories to where they are wanted."""
+"""Training: the training loop, and the training of lines up to the points that a plan needs."""
 
 from workers.training.loop import Epoch, optimizers_of, train
 

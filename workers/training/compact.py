@@ -1,4 +1,4 @@
-"""A network in training, as small as its mask allows."""
+"""Train a network without the channels that its mask removes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from workers.training.loop import Epoch, optimizers_of, train
 
 
 class Trainee:
-    """The network of a line, taken up at a snapshot.
+    """The network of a line, in the state of a snapshot, ready to train.
 
-    Where its mask leaves out whole channels, it is trained without them. Parameters of `family` are on the meta device.
+    If the mask removes whole channels, the network is trained without them. The parameters of `family` must be on the
+    meta device.
     """
 
     def __init__(
@@ -40,10 +41,10 @@ class Trainee:
         restore(start, self.family, self._optimizers)
 
     def train(self, images: Tensor, seed: int, begin: int, end: int, steps: Steps) -> Iterator[Epoch]:
-        """As `workers.training.loop.train` does."""
+        """Train as `workers.training.loop.train` does."""
         return train(self.family, self._optimizers, self._mask, images, self._recipe, seed, begin, end, steps)
 
     def snapshot(self) -> dict[str, Tensor]:
-        """Its state, in the shapes of the whole network."""
+        """The current state, in the shapes of the whole network."""
         captured = capture(self.family, self._optimizers)
         return captured if self._compaction is None else self._compaction.scatter(captured, self._start)

@@ -1,4 +1,4 @@
-"""Watching a line in training for a mask that emerges."""
+"""Early-bird detection: watch a line in training until a mask emerges."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from workers.pruning.choose import choose_unseen
 
 
 class Watch:
-    """Looks at a line after every epoch for the mask of one stage, and remembers in the store what it saw.
+    """Chooses the mask of one stage after every epoch of a line, and keeps these masks in the store.
 
-    So it takes no notice of who trains the line, or in how many goes.
+    Because of the store, the result does not depend on who trains the line, or in how many segments.
     """
 
     def __init__(self, stage: Emerge, archive: Archive) -> None:
@@ -25,7 +25,7 @@ class Watch:
 
     @property
     def epoch(self) -> int:
-        """The last epoch that was looked at."""
+        """The last epoch whose mask was chosen."""
         return self._emergence.epoch
 
     @property
@@ -34,18 +34,18 @@ class Watch:
 
     @property
     def nearest(self) -> float:
-        """The smallest distance that would have had to be allowed for a mask to emerge."""
+        """The smallest `delta` with which a mask would have emerged."""
         return self._emergence.nearest
 
     @property
     def distances(self) -> list[tuple[int, int, float]]:
-        """(epoch, earlier epoch, share on which their masks differ) for every pair that was seen."""
+        """(epoch, earlier epoch, distance of their masks) for every pair of masks seen."""
         return self._emergence.distances
 
     def look(self, family: Family, epoch: int) -> bool:
-        """Look at the network at the end of an epoch; whether this is where its mask emerges.
+        """Choose the mask at the end of an epoch, and return whether it emerges.
 
-        Epochs are looked at in order: one that is not the next is none of this watch's.
+        Epochs must come in order. The watch ignores any epoch that is not the next one.
         """
         if self.over or epoch != self.epoch + 1:
             return False

@@ -1,4 +1,4 @@
-"""The journal of a segment in training."""
+"""The journal of a segment during training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workers.lab.references import Line
 
 
 class Journal:
-    """Times the epochs of a segment, and cuts it into records at the points that are committed."""
+    """Measures the time of the epochs of a segment, and makes a record of them for each committed point."""
 
     def __init__(self, line: Line, segment: Segment) -> None:
         self._line = line.key
@@ -27,7 +27,7 @@ class Journal:
         return trained
 
     def due(self, trial: Trial) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Whether a checkpoint is due."""
         every = trial.checkpoint_every
         if every.epochs is not None:
             return len(self._epochs) >= every.epochs

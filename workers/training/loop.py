@@ -1,4 +1,4 @@
-"""Training: the one loop that every model goes through."""
+"""The training loop of all models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workers.randomness import generator, global_generators
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """A finished epoch: its number, counted from 1, and the mean of every logged quantity over its updates."""
+    """A finished epoch: its number, from 1, and the mean of every logged quantity over its updates."""
 
     number: int
     means: Mapping[str, float]
@@ -41,9 +41,9 @@ def train(
 ) -> Iterator[Epoch]:
     """Train on `images` (N, C, H, W), uint8 on the device, from the end of epoch `begin` to that of `end`.
 
-    Yields after every epoch, when weights and moments may be read. Masked weights are zero before the first step
-    and after every update. `steps` says in what they depart from the recipe. Steps are counted from epoch 0, so that
-    losses which are not due in every step are due in the same ones wherever training begins.
+    The iterator yields after every epoch; the caller can then read weights and moments. Masked weights are zero
+    before the first step and after every update. `steps` says how the steps differ from the recipe. Steps count from
+    epoch 0, so the steps in which a loss is due do not depend on the epoch at which training begins.
 
     Raises:
         Diverged: at the end of an epoch in which a loss or weight became NaN or infinite.
@@ -79,7 +79,7 @@ def train(
 
 
 def optimizers_of(family: Family, recipe: Recipe) -> dict[str, torch.optim.Optimizer]:
-    """A fused Adam (or AdamW) for every phase of the family."""
+    """A fused Adam or AdamW optimizer for every phase of the family."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
     rates = {"discriminator": recipe.lr_discriminator or recipe.lr}
     return {
@@ -95,7 +95,7 @@ def optimizers_of(family: Family, recipe: Recipe) -> dict[str, torch.optim.Optim
 
 
 def _decayed(decay: Decay | None, epoch: int) -> float:
-    """What is left of a learning rate `epoch` epochs after it began to fall (Loshchilov and Hutter 2017, eq. 5)."""
+    """The factor of the learning rate after `epoch` epochs of decay (Loshchilov and Hutter 2017, eq. 5)."""
     if decay is None:
         return 1.0
     return decay.to + (1 - decay.to) * (1 + math.cos(math.pi * min(epoch / decay.epochs, 1))) / 2
@@ -107,14 +107,14 @@ def _set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 def _scales(family: Family, phase: str) -> Tensor:
-    """The sum of the absolute scales of all batch norms that a phase trains, which an L1 penalty weighs."""
+    """The sum of the absolute scales of all batch norms in the components of a phase, for the L1 penalty."""
     norms = (m for component in family.phases[phase] for m in family.networks[component].modules())
     scales = [norm.weight.abs().sum() for norm in norms if isinstance(norm, NORMS)]
     return torch.stack(scales).sum() if scales else torch.zeros(())
 
 
 class _Masking:
-    """Sets the masked weights among some parameters to zero, all in one fused multiply."""
+    """Sets the masked weights among `parameters` to zero, with one fused multiplication."""
 
     def __init__(self, family: Family, parameters: Sequence[Tensor], mask: Mask | None) -> None:
         self.parameters = parameters
@@ -129,7 +129,7 @@ class _Masking:
 
 
 def _batches(count: int, size: int, seed: int, epoch: int, device: torch.device) -> list[Tensor]:
-    """Indices of the whole batches of one epoch, in its own order."""
+    """The indices of the batches of one epoch, in the order of that epoch. An incomplete last batch is left out."""
     order = torch.randperm(count, generator=generator(seed, "order", epoch))
     return list(order[: count - count % size].to(device).split(size))
 

@@ -1,4 +1,4 @@
-"""Segments: lines are brought to the points that are wanted of them, and watched for masks on the way."""
+"""Train lines in segments up to the points that a plan needs, and watch them for masks that emerge."""
 
 from __future__ import annotations
 
@@ -22,26 +22,29 @@ from workers.training.journal import Journal
 
 
 class Segments:
-    """Trains what is missing of lines."""
+    """Trains the missing segments of lines."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._archive = context.archive
 
     def missing(self, line: Line, points: Mapping[int, str]) -> list[Segment]:
-        """What has to be trained for the store to hold these points of a line."""
+        """The segments to train until the store has `points` of a line."""
         return missing_segments(line.start, points, self._archive.held(line.key))
 
     def train_through(self, line: Line, points: Mapping[int, str], stage: str) -> None:
-        """Train what is missing of these points of a line, for a stage by its key."""
+        """Train the missing segments up to `points` of a line. `stage` is the key of the stage that needs them."""
         while missing := self.missing(line, points):
             self.train(line, missing[0], stage)
 
     def train(self, line: Line, segment: Segment, stage: str, searched: Emerge | None = None) -> None:
-        """Train a segment of a line, for a stage by its key; only until a mask that is searched for has emerged."""
+        """Train a segment of a line. `stage` is the key of the stage that needs it.
+
+        Training stops early when the mask of the stage `searched` emerges.
+        """
         point = self._beginning(line, segment)
         if point is None:
-            return  # the point was damaged and is gone now: what is missing has to be worked out again
+            return  # the point was damaged and is now removed, so the caller must work out again what is missing
         if segment.begin == segment.end > line.start:
             self._commit_end(line, segment, point)
             return
@@ -58,7 +61,7 @@ class Segments:
             machine = device.describe(context.device) | {"peak_bytes": device.peak_memory(context.device)}
             return Point(trainee.snapshot(), journal.cut(epoch, kept, machine))
 
-        # Of a mask that this network cannot be scored for, the stage that searches for it will say so.
+        # If a criterion cannot be applied to this network, the stage that searches for the mask reports the error.
         searched_for = (
             each for each in context.wanted.emerging.get(line.key, ()) if can_be_scored(trainee.family, each.by)
         )
@@ -83,13 +86,13 @@ class Segments:
         self._commit_end(line, segment, reached(segment.end, segment.kept))
 
     def _beginning(self, line: Line, segment: Segment) -> Point | None:
-        """The point that a segment goes on from."""
+        """The point that a segment continues from. None if it is damaged."""
         if segment.begin == line.start:
             return Point(self._origin(line), None)
         return self._archive.point(State(line, segment.begin), moments=True)
 
     def _origin(self, line: Line) -> dict[str, Tensor]:
-        """The state that a line begins at, with the moments that its optimizer begins with."""
+        """The state at which a line begins, with the initial moments of its optimizer."""
         assert line.origin is not None
         weights = weights_only(self._context.point(line.origin).tensors)
         if line.moments is None:
@@ -97,7 +100,10 @@ class Segments:
         return weights | moments_only(self._context.point(line.moments, moments=True).tensors)
 
     def _commit_end(self, line: Line, segment: Segment, point: Point) -> None:
-        """Commit the end of a segment. Where its moments are not kept and the line goes on, a checkpoint holds them."""
+        """Commit the end of a segment.
+
+        If the line continues and the point does not keep moments, a checkpoint keeps them.
+        """
         end = State(line, segment.end)
         held, wanted = self._archive.held(line.key), self._context.wanted.points.get(line.key, {}).items()
         ahead = any(epoch > segment.end and not held.has(epoch, kept) for epoch, kept in wanted)

@@ -1,4 +1,4 @@
-"""How the stages that make states are done."""
+"""Handlers of the stages that make states."""
 
 from __future__ import annotations
 
@@ -61,9 +61,10 @@ class TrainHandler:
         self._segments.train_through(stage.line, self._points(stage), stage.key)
 
     def _points(self, stage: Train) -> dict[int, str]:
-        """The points of a line that are wanted up to where a stage trains it.
+        """The points of a line that the plan needs, up to the last epoch of a stage.
 
-        Of a line that starts where a mask emerged, plans have those before, too, since they cannot know.
+        A line can start at the epoch where a mask emerged. A plan does not know this epoch, so it can also contain
+        earlier points. They are left out.
         """
         points = self._context.wanted.points[stage.line.key]
         return {epoch: kept for epoch, kept in points.items() if stage.line.start <= epoch <= stage.to}
@@ -86,13 +87,13 @@ class EmergeHandler:
         choose_in(self._context, stage, State(stage.line, epoch), DENSE, epoch=epoch)
 
     def _emerge(self, stage: Emerge) -> int:
-        """Train a line until the mask of a stage has emerged; returns that epoch, of which the whole state is kept.
+        """Train a line until the mask of a stage emerges, and return that epoch. Its full state is kept.
 
-        The points that are wanted of the line come first, and masks are looked for in passing.
+        The points that the plan needs of the line are trained first. Their training already watches for masks.
 
         Raises:
-            NothingEmerged: if no mask comes to rest.
-            CriterionError: before anything is trained, if the network has nothing that could be scored so.
+            NothingEmerged: if no mask emerges.
+            CriterionError: before any training, if the criterion cannot be applied to the network.
         """
         context = self._context
         self._check(stage)

@@ -1,8 +1,8 @@
-"""Backbones: pairs of an encoder and a decoder body, without an opinion on what they are trained for.
+"""Backbones: pairs of an encoder body and a decoder body, independent of the training objective.
 
-Stages are counted from the image inwards (`down1` and `up1` touch it), so that bodies of different depth share the
-names, and with them the roles, of the stages that they have in common. The stage that touches the latent code is a
-head; it carries the name that a family gives it.
+The numbers of stages count from the image inwards: `down1` and `up1` are next to the image. Bodies of different depth
+therefore use the same names, and so the same roles, for the stages that both have. The stage next to the latent code
+is the head. The family chooses the name of the head.
 """
 
 from workers.models.backbones.backbone import Backbone, Norm

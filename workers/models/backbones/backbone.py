@@ -1,4 +1,4 @@
-"""What every backbone can be asked for."""
+"""The interface of every backbone."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Literal, Protocol
 from torch import nn
 
 Norm = Literal["batch", "spectral", "none"]
-"""What keeps an encoder's stages in bounds: batch norms, where a backbone has any; or else spectral norm of every
-kernel, the head's too; or nothing."""
+"""The normalisation of an encoder: `batch` uses batch norms, if the backbone has any; `spectral` uses spectral norm on
+every kernel, including the head; `none` uses nothing."""
 
 
 class Backbone(Protocol):
-    """A pair of bodies. `head` names the stage that touches the code, which bodies of one backbone need not share."""
+    """A pair of bodies. `head` names the stage next to the code. Bodies of one backbone can have different heads."""
 
     def encoder(self, head: str, outputs: int, *, norm_head: bool = False, norm: Norm = "batch") -> nn.Sequential:
-        """Images (N, C, H, W) to codes (N, outputs); `norm_head` puts a batch norm on the code."""
+        """A network from images (N, C, H, W) to codes (N, outputs). `norm_head` adds a batch norm to the code."""
 
     def decoder(self, head: str, inputs: int) -> nn.Sequential:
-        """Codes (N, inputs) to images (N, C, H, W) in [-1, 1]."""
+        """A network from codes (N, inputs) to images (N, C, H, W) in [-1, 1]."""

@@ -14,7 +14,9 @@ from workers.models.backbones.stage import stage
 
 @dataclass(frozen=True)
 class ConvBackbone:
-    """Stages of kernel 4, stride 2, whose width doubles from `width` with every halving of the image.
+    """Convolutions with kernel size 4 and stride 2. Each stage halves the image.
+
+    The first stage has `width` channels, and each further stage doubles them.
 
     Raises:
         ImageSizeError: if the image is not square or cannot be halved `stages` times.
@@ -29,15 +31,15 @@ class ConvBackbone:
 
     @property
     def _innermost(self) -> int:
-        """Side of the feature map that the heads see whole."""
+        """The side of the innermost feature map. The kernel of a head covers this map completely."""
         return halved(self.image, self.stages)
 
     def _features(self, stage: int) -> int:
-        """Channels after `stage` halvings; before the first they are the image's."""
+        """The number of channels after stage `stage`. Stage 0 is the image."""
         return self.width << (stage - 1) if stage else self.image[0]
 
     def encoder(self, head: str, outputs: int, *, norm_head: bool = False, norm: Norm = "batch") -> nn.Sequential:
-        """Images (N, C, H, W) to codes (N, outputs); `norm_head` puts a batch norm on the code."""
+        """A network from images (N, C, H, W) to codes (N, outputs). `norm_head` adds a batch norm to the code."""
         stages = OrderedDict[str, nn.Module]()
         for k in range(1, self.stages + 1):
             conv = nn.Conv2d(self._features(k - 1), self._features(k), 4, stride=2, padding=1)
@@ -48,7 +50,7 @@ class ConvBackbone:
         return nn.Sequential(stages)
 
     def decoder(self, head: str, inputs: int) -> nn.Sequential:
-        """Codes (N, inputs) to images (N, C, H, W) in [-1, 1]."""
+        """A network from codes (N, inputs) to images (N, C, H, W) in [-1, 1]."""
         stages = OrderedDict[str, nn.Module](unflatten=nn.Unflatten(1, (inputs, 1, 1)))
         conv = nn.ConvTranspose2d(inputs, self._features(self.stages), self._innermost)
         stages[head] = stage(conv, nn.BatchNorm2d(self._features(self.stages)), nn.ReLU(inplace=True))

@@ -1,4 +1,4 @@
-"""One fully connected hidden layer on either side."""
+"""Fully connected networks, with one hidden layer in the encoder and one in the decoder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class MLPBackbone:
     width: int
 
     def encoder(self, head: str, outputs: int, *, norm_head: bool = False, norm: Norm = "batch") -> nn.Sequential:
-        """Images (N, C, H, W) to codes (N, outputs); `norm_head` puts a batch norm on the code."""
+        """A network from images (N, C, H, W) to codes (N, outputs). `norm_head` adds a batch norm to the code."""
         stages = OrderedDict[str, nn.Module](flatten=nn.Flatten())
         stages["down1"] = stage(nn.Linear(math.prod(self.image), self.width), nn.ReLU(inplace=True), norm=norm)
         stages[head] = stage(
@@ -29,7 +29,7 @@ class MLPBackbone:
         return nn.Sequential(stages)
 
     def decoder(self, head: str, inputs: int) -> nn.Sequential:
-        """Codes (N, inputs) to images (N, C, H, W) in [-1, 1]."""
+        """A network from codes (N, inputs) to images (N, C, H, W) in [-1, 1]."""
         stages = OrderedDict[str, nn.Module]()
         stages[head] = stage(nn.Linear(inputs, self.width), nn.ReLU(inplace=True))
         stages["up1"] = stage(nn.Linear(self.width, math.prod(self.image)), nn.Tanh())

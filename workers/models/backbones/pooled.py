@@ -1,4 +1,4 @@
-"""The convolutional autoencoder of Kalibhat et al. (2021): strides, max-pools, no norms."""
+"""The convolutional autoencoder of Kalibhat et al. (2021), with strides and max-pooling, without norms."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from workers.models.backbones.sizes import ImageSizeError
 from workers.models.backbones.stage import stage
 
 _SHRINK = 16
-"""How much smaller than the image the side of the innermost map is."""
+"""The side of the image divided by the side of the innermost feature map."""
 
 
 @dataclass(frozen=True)
 class PooledBackbone:
-    """Five stages a side, of widths 1, 2, 4, 8 and 16 times `width`; the code is the innermost map.
+    """An encoder and a decoder with five stages each, of widths 1, 2, 4, 8 and 16 times `width`.
+
+    The code is the flattened innermost feature map.
 
     Raises:
-        ImageSizeError: if the image is not square, or its side no multiple of 16.
+        ImageSizeError: if the image is not square, or its side is not a multiple of 16.
     """
 
     image: tuple[int, int, int]
@@ -42,11 +44,11 @@ class PooledBackbone:
         return self.image[1] // _SHRINK
 
     def _features(self, k: int) -> int:
-        """Channels after stage k; before the first they are the image's."""
+        """The number of channels after stage k. Stage 0 is the image."""
         return self.width << (k - 1) if k else self.image[0]
 
     def encoder(self) -> nn.Sequential:
-        """Images (N, C, H, W) to codes (N, code)."""
+        """A network from images (N, C, H, W) to codes (N, code)."""
         stages = OrderedDict[str, nn.Module]()
         for k, (kernel, stride, padding) in enumerate(((3, 1, 1), (4, 2, 1), (2, 2, 2), (3, 1, 1), (3, 2, 1)), start=1):
             conv = nn.Conv2d(self._features(k - 1), self._features(k), kernel, stride, padding)
@@ -57,7 +59,7 @@ class PooledBackbone:
         return nn.Sequential(stages)
 
     def decoder(self) -> nn.Sequential:
-        """Codes (N, code) to images (N, C, H, W) in [-1, 1]."""
+        """A network from codes (N, code) to images (N, C, H, W) in [-1, 1]."""
         stages = OrderedDict[str, nn.Module](unflatten=nn.Unflatten(1, (self._features(5), self._side, self._side)))
         shapes = ((3, 2, 0), (2, 2, 0), (2, 2, 1), (5, 1, 1), (2, 2, 4))
         for k, (kernel, stride, padding) in zip(range(5, 0, -1), shapes, strict=True):

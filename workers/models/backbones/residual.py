@@ -1,4 +1,4 @@
-"""Shortcuts around a body."""
+"""Shortcut connections around layers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Residual(nn.Module):
-    """The sum of what a body and a shortcut make of the same input (He et al. 2016)."""
+    """The sum of the outputs of `body` and `shortcut` for the same input (He et al. 2016)."""
 
     def __init__(self, body: nn.Sequential, shortcut: nn.Module) -> None:
         super().__init__()

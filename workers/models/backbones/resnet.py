@@ -15,9 +15,10 @@ from workers.models.backbones.stage import stage
 
 @dataclass(frozen=True)
 class ResNetBackbone:
-    """Stages of one block each, whose width doubles from `width` with every halving of the image but the first.
+    """Stages of one residual block each. Each stage halves the image.
 
-    The first halving is that of the convolution next to the image. The heads see the mean over all places.
+    The first stage has `width` channels, and each further stage doubles them. In the first stage of the encoder, the
+    convolution next to the image does the halving. The encoder averages over all positions before the head.
 
     Raises:
         ImageSizeError: if the image is not square or cannot be halved `stages` times.
@@ -31,11 +32,11 @@ class ResNetBackbone:
         halved(self.image, self.stages)
 
     def _features(self, k: int) -> int:
-        """Channels after stage k; within the first there are as many."""
+        """The number of channels after stage k. For k = 0, the number inside stage 1, which is the same as after it."""
         return self.width << max(k - 1, 0)
 
     def encoder(self, head: str, outputs: int, *, norm_head: bool = False, norm: Norm = "batch") -> nn.Sequential:
-        """Images (N, C, H, W) to codes (N, outputs); `norm_head` puts a batch norm on the code."""
+        """A network from images (N, C, H, W) to codes (N, outputs). `norm_head` adds a batch norm to the code."""
         image = nn.Conv2d(self.image[0], self.width, 3, stride=2, padding=1, bias=norm != "batch")
         nearest = OrderedDict[str, nn.Module](
             image=stage(image, nn.BatchNorm2d(self.width), nn.ReLU(inplace=True), norm=norm), block=self._down(1, norm)
@@ -50,7 +51,7 @@ class ResNetBackbone:
         return nn.Sequential(stages)
 
     def decoder(self, head: str, inputs: int) -> nn.Sequential:
-        """Codes (N, inputs) to images (N, C, H, W) in [-1, 1]."""
+        """A network from codes (N, inputs) to images (N, C, H, W) in [-1, 1]."""
         top = self._features(self.stages)
         stages = OrderedDict[str, nn.Module](unflatten=nn.Unflatten(1, (inputs, 1, 1)))
         conv = nn.ConvTranspose2d(inputs, top, 1)
@@ -63,7 +64,7 @@ class ResNetBackbone:
         return nn.Sequential(stages)
 
     def _down(self, k: int, norm: Norm) -> nn.Sequential:
-        """Block k of the encoder, which halves what it sees, but for the first."""
+        """Block k of the encoder. Every block except the first halves the feature map."""
         before, after = self._features(k - 1), self._features(k)
         stride, bias = 1 if k == 1 else 2, norm != "batch"
         first = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=bias)
@@ -74,15 +75,16 @@ class ResNetBackbone:
         )
         if k == 1:
             return _block(nn.Sequential(body), nn.Identity())
-        # A 1x1 convolution of every other place. One with a stride of 2 reads the same, but where it has 2 to 7 input
-        # channels, its backward pass on a CPU writes past its memory (oneDNN, channels_last).
+        # This pooling only selects every second position for the 1x1 convolution. A 1x1 convolution with stride 2
+        # computes the same. But with 2 to 7 input channels, its backward pass on a CPU writes past its memory
+        # (oneDNN, channels_last).
         subsample = nn.AvgPool2d(1, stride=stride)
         project = stage(nn.Conv2d(before, after, 1, bias=bias), nn.BatchNorm2d(after), norm=norm)
         shortcut = OrderedDict[str, nn.Module](subsample=subsample, **dict(project.named_children()))
         return _block(nn.Sequential(body), nn.Sequential(shortcut))
 
     def _up(self, k: int) -> nn.Sequential:
-        """Block k of the decoder, which doubles what it sees, but for the first."""
+        """Block k of the decoder. Every block except the first doubles the feature map."""
         before, after = self._features(k), self._features(k - 1)
         first = stage(_unbiased(before, before), nn.BatchNorm2d(before), nn.ReLU(inplace=True))
         second = stage(_unbiased(before, after), nn.BatchNorm2d(after))
@@ -99,5 +101,5 @@ def _unbiased(before: int, after: int) -> nn.Conv2d:
 
 
 def _block(body: nn.Sequential, shortcut: nn.Module) -> nn.Sequential:
-    # nobody else reads the sum, so that the activation may be in place
+    # the activation can be in place, because nothing else reads the sum
     return nn.Sequential(OrderedDict(sum=Residual(body, shortcut), activation=nn.ReLU(inplace=True)))

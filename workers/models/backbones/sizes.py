@@ -1,4 +1,4 @@
-"""Sizes of images that backbones have stages for."""
+"""Check image sizes against the stages of backbones."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from search_spaces.errors import TombolaError
 
 
 class ImageSizeError(TombolaError):
-    """Images of a size that a backbone has no stages for."""
+    """A backbone does not support images of this size."""
 
 
 def halved(image: tuple[int, int, int], stages: int) -> int:
-    """The side of images (channels, height, width) after they were halved so often.
+    """The side of an image (channels, height, width) after it is halved `stages` times.
 
     Raises:
-        ImageSizeError: if they are not square, or cannot be halved so often.
+        ImageSizeError: if the image is not square, or cannot be halved `stages` times.
     """
     _, height, width = image
     if height != width or height % 2**stages:

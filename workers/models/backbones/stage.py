@@ -1,4 +1,4 @@
-"""Stages: a kernel, what normalises it, and an activation, by the names that are their roles."""
+"""Stages: a kernel, its normalisation and an activation, with the names that form their roles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workers.models.backbones.backbone import Norm
 
 
 def stage(kernel: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, *rest: nn.Module, norm: Norm = "batch") -> nn.Sequential:
-    """A kernel and what follows it; without the batch norms among that, unless that is the `norm`."""
+    """A stage of `kernel`, then `rest`. It leaves out the batch norms in `rest` unless `norm` is `batch`."""
     name = "linear" if isinstance(kernel, nn.Linear) else "conv"
     named = OrderedDict[str, nn.Module]({name: spectral_norm(kernel) if norm == "spectral" else kernel})
     for module in rest:

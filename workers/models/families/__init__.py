@@ -1,4 +1,4 @@
-"""Families: the heads and the objective that make a generative model of a backbone."""
+"""Families: the heads and losses that turn a backbone into a generative model."""
 
 from workers.models.families.autoencoder import Autoencoder
 from workers.models.families.family import Family, Loss

@@ -1,4 +1,4 @@
-"""Autoencoders: a code from which the image is to be restored."""
+"""Autoencoders: networks that restore an image from its code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workers.models.families.family import Family, Loss
 
 
 class Autoencoder(Family):
-    """Trained on the mean squared error of a pixel."""
+    """An autoencoder that minimises the mean squared error per pixel."""
 
     phases: ClassVar = {"autoencoder": ("encoder", "decoder")}
     bodies: ClassVar = {"encoder": "encode", "decoder": "decode"}

@@ -1,4 +1,4 @@
-"""What every family of generative models has: component networks, and losses that train them."""
+"""The base class of all families of generative models: component networks, and the losses that train them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.models.layers.tensors import ModelError
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """One optimizer update: the phase whose optimizer it is for, the loss, and what of it to log."""
+    """The loss of one optimizer update: the phase whose optimizer takes the step, the loss, and the parts to log."""
 
     phase: str
     value: Tensor
@@ -25,13 +25,13 @@ class Loss:
 
 
 class Family(ABC):
-    """Component networks trained together.
+    """Component networks that are trained together.
 
-    `phases` names the optimizers and the components that each updates. `bodies` says for every component whether
-    it encodes or decodes, which together with the name inside the component is the role of a tensor. `logits` are
-    the components whose outputs are logits. `copies` are networks that follow a component and are not trained
-    themselves, by that component's name. After `period` steps all is due again as it was. `construct` makes another
-    one like it, with weights; None where nobody has said how.
+    `phases` names the optimizers, and the components that each one updates. `bodies` says for every component whether
+    it encodes or decodes. A tensor's role is this word and the tensor's name inside the component. `logits` lists the
+    components whose outputs are logits. `copies` maps each network that follows a component to the name of that
+    component. Such a network is not trained. `due` repeats every `period` steps. `construct` builds the same model
+    again, with weights; it is None if no function is known for that.
     """
 
     phases: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -50,24 +50,30 @@ class Family(ABC):
 
     @abstractmethod
     def losses(self, images: Tensor, noise: torch.Generator) -> Iterator[Loss]:
-        """The losses of one step on `images` (N, C, H, W) in [-1, 1], in the order of their updates.
+        """Yield the losses of one step on `images` (N, C, H, W) in [-1, 1], in the order of their updates.
 
-        It is resumed after each update, so that a later loss sees the weights that an earlier one changed.
+        The iterator resumes after each update. A later loss therefore sees the weights that an earlier update changed.
         """
 
     def due(self, step: int) -> int:
-        """How many of the losses are updates in a step, by its number since epoch 0."""
+        """The number of losses, from the first, that update weights in step `step`. Steps count from epoch 0."""
         return len(self.phases)
 
     def updated(self, phase: str) -> None:  # noqa: B027 - there is nothing else in most families
-        """What else an update of a phase changes; masked weights are zero before, and have to be afterwards."""
+        """Make the further changes that follow an update of `phase`.
+
+        Masked weights are zero before this call, and must be zero after it.
+        """
 
     def joint_loss(self, images: Tensor, noise: torch.Generator) -> Tensor:
-        """The sum of all losses, of which each component may have a gradient."""
+        """The sum of all losses, from which every component can have a gradient."""
         return torch.stack([loss.value for loss in self.losses(images, noise)]).sum()
 
     def run(self, component: str, inputs: Tensor, precision: str | None = None) -> Tensor:
-        """The output of one component in fp32, computed in bf16 under autocast if that is the precision, or its own."""
+        """The output of one component, in fp32.
+
+        `precision` defaults to that of the family. With `bf16`, autocast computes the output.
+        """
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=(precision or self.precision) == "bf16"):
             outputs: Tensor = self.networks[component](inputs)
         return outputs.float()
@@ -77,12 +83,12 @@ class Family(ABC):
         return torch.randn(count, self.latent, generator=noise, device=noise.device)
 
     def role(self, name: str) -> str:
-        """The role of the tensor `name`, the same in every model whose backbone has that stage."""
+        """The role of the tensor `name`. It is the same in every model whose backbone has this stage."""
         component, inner = name.split(".", 1)
         return f"{self.bodies[self.copies.get(component, component)]}.{inner.replace(ORIGINAL, 'weight')}"
 
     def layers(self) -> dict[str, list[nn.Module]]:
-        """The layers of each prunable kernel, several if they share it, by the name of the tensor that is trained."""
+        """The layers of each prunable kernel, by the name of the trained tensor. Layers can share a kernel."""
         names = {parameter: name for name, parameter in self.networks.named_parameters()}
         found: dict[str, list[nn.Module]] = {}
         for layer in nn.ModuleList(self.networks[component] for component in self.bodies).modules():
@@ -92,20 +98,20 @@ class Family(ABC):
         return found
 
     def kernels(self) -> dict[str, nn.Module]:
-        """The first layer of each prunable kernel, by the name of the tensor that is trained."""
+        """The first layer of each prunable kernel, by the name of the trained tensor."""
         return {name: layers[0] for name, layers in self.layers().items()}
 
     def prunable(self) -> dict[str, Tensor]:
         """The kernels of convolutions, transposed convolutions and linear layers, by name, in parameter order.
 
-        A kernel that several layers share is one; one that is not trained, or computed otherwise than by spectral norm,
-        is none.
+        A kernel that several layers share appears once. Frozen kernels are left out, and so are kernels under any
+        parametrisation other than spectral norm.
         """
         parameters = dict(self.networks.named_parameters())
         return {name: parameters[name] for name in self.kernels()}
 
     def not_prunable(self) -> list[str]:
-        """The parameters of two or more dimensions that no mask can be for, by name."""
+        """The names of the parameters with two or more dimensions that no mask can cover."""
         prunable = self.prunable()
         return [
             name
@@ -114,13 +120,16 @@ class Family(ABC):
         ]
 
     def shared(self) -> dict[str, str]:
-        """Further names of parameters that several layers share, and the first name of each."""
+        """The first name of each shared parameter, by its further names."""
         first = {parameter: name for name, parameter in self.networks.named_parameters()}
         named = self.networks.named_parameters(remove_duplicate=False)
         return {name: first[parameter] for name, parameter in named if first[parameter] != name}
 
     def masked(self, mask: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """All tensors that a mask is for, by every name: its own, and those of networks that follow a component."""
+        """The mask of every tensor that `mask` covers, by name.
+
+        This includes the further names of shared tensors, and the networks that follow a component.
+        """
         follow = {
             f"{copy}.{name.removeprefix(f'{component}.')}": kept
             for copy, component in self.copies.items()
@@ -131,16 +140,20 @@ class Family(ABC):
         return masked | {name: masked[first] for name, first in self.shared().items() if first in masked}
 
     def parameters(self) -> list[nn.Parameter]:
-        """All parameters that are trained."""
+        """All trained parameters."""
         return [p for phase in self.phases for p in self.parameters_of(phase)]
 
     def parameters_of(self, phase: str) -> list[nn.Parameter]:
-        """The parameters that a phase trains, each once; those that are frozen stay as they were drawn."""
+        """The parameters that a phase trains, each once, without frozen ones."""
         components = nn.ModuleList(self.networks[component] for component in self.phases[phase])
         return [parameter for parameter in components.parameters() if parameter.requires_grad]
 
     def check(self) -> None:
-        """Raise ModelError if a phase trains nothing, or a parameter that another one trains."""
+        """Check that every phase trains something, and that no two phases train the same parameter.
+
+        Raises:
+            ModelError: if a phase trains nothing, or trains a parameter that another phase trains.
+        """
         trained: dict[Tensor, str] = {}
         names = {parameter: name for name, parameter in self.networks.named_parameters()}
         for phase in self.phases:

@@ -13,16 +13,16 @@ from torch.nn import functional as F
 from workers.models.families.family import Family, Loss
 
 AVERAGE = "average"
-"""The network that holds the average of a generator's weights."""
+"""The name of the network that holds the average of the generator's weights."""
 
 
 class GAN(Family):
-    """One update of the discriminator, then one of the generator on the same fakes.
+    """A GAN whose step updates the discriminator, then the generator on the same fakes.
 
-    With `ema` an average of the generator follows it: after each of its updates, weights w and buffers alike become
-    ema * average + (1 - ema) * w (Yazici et al. 2019). What the two losses are of a discriminator's outputs is said by
-    `on_real`, `on_fakes` and `of_generator`. An image counts as real where the output is above `threshold`, if there
-    is one.
+    With `ema`, an averaged network follows the generator (Yazici et al. 2019). After each update of the generator, it
+    becomes ema * average + (1 - ema) * w, for weights w and for buffers. `on_real`, `on_fakes` and `of_generator`
+    compute the losses from the discriminator's outputs. An image counts as real if the output is above `threshold`.
+    With `threshold` None, the outputs do not classify images.
     """
 
     phases: ClassVar = {"discriminator": ("discriminator",), "generator": ("generator",)}
@@ -49,20 +49,20 @@ class GAN(Family):
         yield Loss("generator", loss, {"generator_loss": loss})
 
     def joint_loss(self, images: Tensor, noise: torch.Generator) -> Tensor:
-        """L_D + L_G, each on fakes of its own, through which the generator has gradients of both.
+        """L_D + L_G, each on its own fakes. The generator has gradients from both losses.
 
-        On shared fakes the two would all but cancel: what they ask of the generator is opposite.
+        On shared fakes the two gradients nearly cancel, because the losses ask the generator for opposite changes.
         """
         fakes, others = (self.generate(self.latents(len(images), noise)) for _ in range(2))
         losses = [self.discriminator_loss(images, fakes), self.of_generator(self.discriminate(others)).mean()]
         return torch.stack([*losses, *self.penalties(images, fakes, noise).values()]).sum()
 
     def discriminator_loss(self, images: Tensor, fakes: Tensor) -> Tensor:
-        """The loss on real images plus that on fakes, each averaged over its images."""
+        """The mean loss on real images plus the mean loss on fakes."""
         return self.on_real(self.discriminate(images)).mean() + self.on_fakes(self.discriminate(fakes)).mean()
 
     def penalties(self, images: Tensor, fakes: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
-        """What else the discriminator is to keep small, by what it is logged as."""
+        """Further terms of the discriminator's loss, by the name in the log."""
         return {}
 
     def on_real(self, outputs: Tensor) -> Tensor:
@@ -88,17 +88,20 @@ class GAN(Family):
                     count.copy_(latest)
 
     def _stored(self, component: str) -> list[Tensor]:
-        """The tensors in the state of a component, each once: a state holds one that is shared under every name."""
+        """The tensors in the state of a component, each once. A state lists a shared tensor under all its names."""
         return list(dict.fromkeys(self.networks[component].state_dict(keep_vars=True).values()))
 
     def averaged(self) -> GAN:
-        """The same model with the average of its generator for a generator."""
+        """The same model, with the averaged network as its generator."""
         other = copy.copy(self)
         other.networks = nn.ModuleDict({**self.networks, "generator": self.networks[AVERAGE]})
         return other
 
     def discriminate(self, images: Tensor) -> Tensor:
-        """One number for each image (N,), the higher the more real; a logit, where the loss takes it for one."""
+        """One number for each image, shape (N,). Higher means more real.
+
+        It is a logit in the families that list the discriminator in `logits`.
+        """
         return self.run("discriminator", images).flatten()
 
     def generate(self, latents: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from workers.models.families.gan import GAN
 
 
 class HingeGAN(GAN):
-    """The losses of Miyato et al. (2018), equations 16 and 17."""
+    """A GAN with the losses of Miyato et al. (2018), equations 16 and 17."""
 
     logits: ClassVar[tuple[str, ...]] = ()
 

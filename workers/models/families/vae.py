@@ -12,9 +12,10 @@ from workers.models.families.family import Family, Loss
 
 
 class VAE(Family):
-    """Minimises E||x - D(z)||^2 + beta KL(q(z|x) || N(0, 1)), both terms summed over an image and averaged over images.
+    """A VAE that minimises E||x - D(z)||^2 + beta KL(q(z|x) || N(0, 1)).
 
-    Without the factor beta this is, up to a constant, the negative ELBO of a Gaussian of variance 1/2 for each pixel.
+    Both terms are sums over an image and means over images. With beta = 1, this is the negative ELBO for pixels that
+    are Gaussian with variance 1/2, up to a constant.
     """
 
     phases: ClassVar = {"vae": ("encoder", "decoder")}
@@ -30,7 +31,10 @@ class VAE(Family):
         yield Loss("vae", loss, {"reconstruction": reconstruction.mean(), "kl": kl.mean()})
 
     def terms(self, images: Tensor, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Squared reconstruction error from one draw of the code, and KL in nats, of each image: (N,), (N,)."""
+        """The squared reconstruction error and the KL in nats of each image: (N,), (N,).
+
+        The error is that of one random code for each image.
+        """
         mean, log_variance = self.posterior(images)
         code = mean + (0.5 * log_variance).exp() * self.latents(len(images), noise)
         error = (self.run("decoder", code) - images).square().flatten(1).sum(1)
@@ -44,7 +48,7 @@ class VAE(Family):
         return mean, log_variance
 
     def reconstruct(self, images: Tensor) -> Tensor:
-        """Images decoded from the mean of their codes."""
+        """Reconstruct `images` from the mean of their codes."""
         return self.run("decoder", self.posterior(images)[0])
 
     def generate(self, latents: Tensor) -> Tensor:

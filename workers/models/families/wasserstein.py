@@ -1,4 +1,4 @@
-"""Wasserstein GANs: a critic, held to a bounded slope, in place of a discriminator."""
+"""Wasserstein GANs: a critic with a bounded slope replaces the discriminator."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from workers.models.families.gan import GAN
 
 
 class WassersteinGAN(GAN):
-    """Of `critic_steps` updates of the critic the last is followed by one of the generator (Arjovsky et al. 2017).
+    """A Wasserstein GAN: one update of the generator follows every `critic_steps` updates of the critic.
 
-    `bound` is what holds the critic's slope: where its parameters are clipped, or the weight of a penalty.
+    Source: Arjovsky et al. (2017). `bound` limits the critic's slope. It is the limit to which parameters are clipped,
+    or the weight of a penalty.
     """
 
     logits: ClassVar[tuple[str, ...]] = ()
@@ -47,7 +48,7 @@ class WassersteinGAN(GAN):
 
 
 class ClippedWGAN(WassersteinGAN):
-    """Every parameter of the critic is clipped to [-bound, bound] after its updates (Arjovsky et al. 2017)."""
+    """A Wasserstein GAN that clips the critic's parameters to [-bound, bound] after each of its updates."""
 
     def updated(self, phase: str) -> None:
         super().updated(phase)
@@ -58,14 +59,18 @@ class ClippedWGAN(WassersteinGAN):
 
 
 class PenalisedWGAN(WassersteinGAN):
-    """`bound` weighs E[(|grad D(x)| - 1)^2] between real images and fakes (Gulrajani et al. 2017, eq. 3)."""
+    """A Wasserstein GAN with the gradient penalty of Gulrajani et al. (2017), equation 3.
+
+    The penalty is bound * E[(|grad D(x)| - 1)^2], with x drawn on the line between a real image and a fake.
+    """
 
     def penalties(self, images: Tensor, fakes: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         share = torch.rand(len(images), 1, 1, 1, generator=noise, device=noise.device)
         between = torch.lerp(fakes, images, share)
         if not between.requires_grad:
             between.requires_grad_()
-        # in fp32 whatever the precision: bf16 has too few digits for a norm's distance from 1, differentiated twice
+        # Always fp32: the penalty needs the small difference between a norm and 1, differentiated twice. bf16 has too
+        # few digits for that.
         outputs = self.run("discriminator", between, precision="fp32")
         (slopes,) = torch.autograd.grad(outputs.sum(), between, create_graph=True)
         return {"gradient_penalty": self.bound * (slopes.flatten(1).norm(dim=1) - 1).square().mean()}

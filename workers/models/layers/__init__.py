@@ -1,1 +1,1 @@
-"""Layers: their kernels, their tensors, and how they are constructed."""
+"""Layers: their kernels, their tensors and their construction."""

@@ -1,4 +1,4 @@
-"""Constructing: what a constructor does, from a seed."""
+"""Make the random draws of constructors depend on a seed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from workers.randomness import seeded
 
 @contextmanager
 def constructing(seed: int) -> Iterator[None]:
-    """Have the global generators of torch (on the CPU), NumPy and Python begin at a seed, and fresh memory hold NaN.
+    """Seed the global generators of torch (on the CPU), NumPy and Python, and fill uninitialised memory with NaN.
 
-    Constructors and `reset_parameters` draw from global generators. Afterwards all is as it was before.
+    Constructors and `reset_parameters` draw from global generators. On exit, all generators and settings return to
+    their earlier state.
     """
     settings = torch.utils.deterministic
     was = (

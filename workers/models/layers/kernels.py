@@ -1,4 +1,4 @@
-"""Kernels: the weights of convolutions and linear layers, on which masks can act."""
+"""Kernels: the weights of convolutions and linear layers, which masks can cover."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ KERNEL_LAYERS = (
 )
 
 ORIGINAL = "parametrizations.weight.original"
-"""Where a layer has its kernel that is normalised on the way, as by spectral norm."""
+"""The name of the trained kernel in a layer with a parametrisation such as spectral norm."""
 
 
 def kernel_of(layer: nn.Module) -> nn.Parameter | None:
     """The kernel of a layer, plain or under spectral norm.
 
-    None if there is no kernel, or if another parametrisation computes it. Only under spectral norm is a zero in the
-    trained tensor known to stay zero in the used one.
+    None if the layer has no kernel, or if another parametrisation computes its weight. Only for spectral norm is it
+    certain that a zero in the trained tensor stays zero in the weight that the layer uses.
     """
     if not isinstance(layer, KERNEL_LAYERS):
         return None
@@ -34,7 +34,7 @@ def kernel_of(layer: nn.Module) -> nn.Parameter | None:
 
 
 def has_spectral_norm(layer: nn.Module) -> bool:
-    """Whether spectral norm is all that is done to a layer's weight, and nothing is done to its other tensors."""
+    """Whether spectral norm of the weight is the only parametrisation of a layer."""
     if not is_parametrized(layer, "weight"):
         return False
     assert isinstance(layer.parametrizations, nn.ModuleDict)

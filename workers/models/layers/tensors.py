@@ -1,4 +1,4 @@
-"""Tensors of networks: checks that they can be trained and stored, and putting others in their place."""
+"""Tensors of networks: list them, replace them, and check that they can be trained and stored."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _HOOKS = (BasePruningMethod, SpectralNorm, WeightNorm)
 
 
 class ModelError(TombolaError):
-    """A model that cannot be composed as it is asked for."""
+    """A model cannot be built as requested."""
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, with buffers that no state dict has. A shared one has its first name."""
+    """Parameters and buffers by name, including non-persistent buffers. A shared tensor has its first name."""
     return dict(network.named_parameters()) | dict(network.named_buffers())
 
 
 def unregistered(network: nn.Module) -> dict[str, Tensor]:
-    """Tensors by name that modules hold as plain attributes, neither as parameters nor as buffers."""
+    """Tensors that modules hold as plain attributes, not as parameters or buffers, by name."""
     return {
         f"{path}.{name}".removeprefix("."): value
         for path, module in network.named_modules()
@@ -36,9 +36,9 @@ def unregistered(network: nn.Module) -> dict[str, Tensor]:
 
 
 def replace_tensors(network: nn.Module, by: Callable[[Tensor], Tensor]) -> None:
-    """Put another tensor in the place of each; what stands in several places is replaced by one.
+    """Replace every tensor of `network` by the result of `by`. A shared tensor stays shared.
 
-    `nn.Module.to` and its like make two of a parameter that two layers share, when it goes to another kind of device.
+    `nn.Module.to` splits a shared parameter into two when it moves to another kind of device.
     """
     replaced: dict[Tensor, Tensor] = {}
     for name, module, held in _places(network):
@@ -52,7 +52,11 @@ def replace_tensors(network: nn.Module, by: Callable[[Tensor], Tensor]) -> None:
 
 
 def check_tensors(network: nn.Module) -> None:
-    """Raise ModelError, naming it, if a tensor of a constructed network could not be trained or stored as it is."""
+    """Check that all tensors of a constructed network can be trained and stored.
+
+    Raises:
+        ModelError: if a tensor cannot. The message names the tensor.
+    """
     _check_hooks(network)
     stored = network.state_dict(keep_vars=True)
     for name, held in stored.items():
@@ -89,7 +93,10 @@ def _check_hooks(network: nn.Module) -> None:
 
 
 def _check_memory(network: nn.Module) -> None:
-    """Layers share a parameter by having the same one; views of one memory would come apart when they are moved."""
+    """Refuse a parameter that is a view of the memory of another tensor, because a move separates the two.
+
+    Layers must share a parameter by holding the same object.
+    """
     owners: dict[int, str] = {}
     parameters = dict(network.named_parameters())
     for name, tensor in tensors_of(network).items():
@@ -102,7 +109,7 @@ def _check_memory(network: nn.Module) -> None:
 
 
 def _places(network: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
-    """Where tensors stand: name, and the module that holds it under the last part of that name."""
+    """Yield for each tensor its name, the module that holds it, and the name of the attribute in that module."""
     for path, module in network.named_modules():
         for held in (*module._parameters, *module._buffers):
             if getattr(module, held) is not None:
