@@ -38,7 +38,8 @@ class Compaction:
     def placeholders(self) -> int:
         """The number of bias and norm parameters that belong to placeholders."""
         networks, kept = self._family.networks, self._kept()
-        parameters = {n for n, _ in networks.named_parameters() if n.split(".")[0] in self._family.bodies}
+        trained = (name for name, parameter in networks.named_parameters() if parameter.requires_grad)
+        parameters = {name for name in trained if name.split(".")[0] in self._family.bodies}
         emptied = (group for group in self._groups if not kept[group.name].any())
         return sum(part.block for group in emptied for part in group.along if part.tensor in parameters)
 

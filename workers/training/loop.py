@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from search_spaces.trial import Decay, Recipe
 from workers.endings import Diverged
@@ -106,10 +106,16 @@ def _set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = factor * group.setdefault("initial_lr", group["lr"])
 
 
+def scales_of(network: nn.Module) -> list[Tensor]:
+    """The scales of a network's batch norms; norms without scales are left out."""
+    return [norm.weight for norm in network.modules() if isinstance(norm, NORMS) and norm.affine]
+
+
 def _scales(family: Family, phase: str) -> Tensor:
     """The sum of the absolute scales of all batch norms in the components of a phase, for the L1 penalty."""
-    norms = (m for component in family.phases[phase] for m in family.networks[component].modules())
-    scales = [norm.weight.abs().sum() for norm in norms if isinstance(norm, NORMS)]
+    scales = [
+        scale.abs().sum() for component in family.phases[phase] for scale in scales_of(family.networks[component])
+    ]
     return torch.stack(scales).sum() if scales else torch.zeros(())
 
 

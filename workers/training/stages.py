@@ -9,12 +9,13 @@ from workers.lab.points import CHECKPOINT, FULL, Segment
 from workers.lab.references import DENSE, State
 from workers.lab.stages import Emerge, Graft, Initial, Train
 from workers.masks.scope import CriterionError
-from workers.models import NORMS, build, initialise, materialise
+from workers.models import build, initialise, materialise
 from workers.models.state import capture
 from workers.pruning.choose import choose_unseen
 from workers.pruning.stages import choose_in
 from workers.pruning.transfer import graft
 from workers.training.early_bird import Watch
+from workers.training.loop import scales_of
 from workers.training.segments import Segments
 
 
@@ -117,7 +118,7 @@ class EmergeHandler:
         assert stage.line.origin is not None
         family = self._context.family_at(stage.line.origin)
         choose_unseen(family, stage.by, stage.density)
-        if stage.line.steps.l1 and not any(isinstance(module, NORMS) for module in family.networks.modules()):
+        if stage.line.steps.l1 and not scales_of(family.networks):
             raise CriterionError("l1: this network has no batch norms whose scales it could weigh")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from search_spaces.trial import Recipe
 from tests.toys import EVERY_MODEL, toy_trial
@@ -24,7 +24,7 @@ from workers.pruning import magnitude
 from workers.randomness import generator
 from workers.store.backends import Store, open_store
 from workers.training import loop as training
-from workers.training.loop import Epoch, optimizers_of, train
+from workers.training.loop import Epoch, optimizers_of, scales_of, train
 
 MODELS = list(EVERY_MODEL)
 Tensors = dict[str, Tensor]
@@ -424,3 +424,8 @@ def test_bf16_is_for_the_networks_and_not_for_what_is_kept(model: str) -> None:
     for found, epoch in zip(epochs, expected, strict=True):
         assert found.means == pytest.approx(epoch.means, rel=0.05)
         assert found.means != epoch.means
+
+
+def test_norms_without_scales_have_none_to_penalise() -> None:
+    network = nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(2, affine=False))
+    assert [scale.tolist() for scale in scales_of(network)] == [[1, 1]]
