@@ -1,10 +1,10 @@
-"""What removing channels saves: training steps of a dense DCGAN beside those of its compact networks.
+"""What removing channels saves: training steps of a dense DCGAN against steps of its compact networks.
 
-Width 64, images of 3x32x32 (random ones: a step takes no longer or shorter for what it sees), batches of 100, one
-thread. The same fraction of every group of hidden channels is removed, rounded, and once more with what is left
-rounded to multiples of 8, which kernels may like better. All networks take turns in one process, so that what else
-the machine does hits all of them alike. A step is that of `workers.training.loop.train`: losses, gradients, optimizers
-and masking. FLOPs are those that it executes.
+Width 64, images of 3x32x32, batches of 100, one thread. Images are random, because the time of a step does not depend
+on them. The same fraction of every group of hidden channels is removed, rounded to whole channels. A second set of
+networks keeps multiples of 8 channels, which may be faster. All networks take turns in one process, so that other work
+on the machine affects all of them equally. A step is that of `workers.training.loop.train`: losses, gradients,
+optimizers and masking. FLOPs are those that the step executes.
 
 Goal: at 70 % of the channels removed, the share of time saved is at least 0.90 of the share of FLOPs saved.
 """
@@ -34,7 +34,7 @@ from workers.models.state import capture, restore
 from workers.training.loop import Epoch, optimizers_of, train
 
 SMOKE = "--smoke" in sys.argv
-"""Whether only to see that this script runs."""
+"""Whether this run only checks that the script works."""
 
 MODEL, IMAGE, RECIPE = DCGAN(width=32 if SMOKE else 64), (3, 32, 32), Recipe(batch=10 if SMOKE else 100)
 REMOVED, MULTIPLES = (0.3, 0.5, 0.7), (1, 8)
@@ -43,7 +43,7 @@ STEPS, ROUNDS = (1, 2) if SMOKE else (5, 11)
 
 @dataclass
 class Contender:
-    """A network in training: every `next` of its `epochs` is an epoch of it."""
+    """A network in training: each `next` on its `epochs` trains one epoch."""
 
     name: str
     removed: float
@@ -71,7 +71,7 @@ def trained(family: Family, mask: Mask | None, images: Tensor) -> Iterator[Epoch
 
 
 def first_channels(group: ChannelGroup, removed: float, multiple: int) -> Tensor:
-    """The channels kept: which ones makes no difference to what is measured."""
+    """Whether each channel is kept: the first ones are, because the choice does not change the time of a step."""
     return torch.arange(group.size) < multiple * round((1 - removed) * group.size / multiple)
 
 
@@ -91,7 +91,7 @@ def measure() -> list[Contender]:
         for each in contenders:
             began = time.perf_counter()
             next(each.epochs)
-            if turn:  # the first epoch allocates, and chooses kernels
+            if turn:  # the first epoch also allocates memory and chooses kernels
                 each.seconds.append((time.perf_counter() - began) / STEPS)
     return contenders
 

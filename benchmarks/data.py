@@ -1,8 +1,8 @@
-"""What images cost: a batch from memory, and the features of one by each extractor.
+"""The time to take a batch of images from memory, and the images a second of each feature extractor.
 
-A batch is what the training loop takes: 100 images of Fashion-MNIST picked by an order, as floats in [-1, 1].
-Goal: 0.3 ms. Extractors see 32x32 images, one thread, streamed statistics included; Inception has random weights where
-the real ones are not there, which costs the same.
+A batch is that of the training loop: 100 images of Fashion-MNIST, picked in random order, as floats in [-1, 1].
+Goal: 0.3 ms. Extractors get 32x32 images and one thread; mean and covariance are included. Inception has random
+weights if the real ones are missing, which takes the same time.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from workers.measures import pretrained as weights
 from workers.models.images import normalised
 
 SMOKE = "--smoke" in sys.argv
-"""Whether only to see that this script runs, on digits."""
+"""Whether this run only checks that the script works, on digits."""
 
 DATASET: DatasetSpec = Digits() if SMOKE else FashionMNIST()
 ROUNDS = 2 if SMOKE else 300
 SEEN = 2 if SMOKE else BATCH
-"""Images that an extractor sees."""
+"""Images in a batch for an extractor."""
 
 
 def medians(work: Callable[[], object], rounds: int) -> tuple[float, float, float]:
-    """Median and quartiles of the seconds that `work` takes."""
+    """The median, lower quartile and upper quartile of the seconds that `work` takes."""
     work()
     seconds = []
     for _ in range(rounds):

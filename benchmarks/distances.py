@@ -1,4 +1,4 @@
-"""Whether distances tell what they should: they rise as real images are spoilt, and fall as a DCGAN trains."""
+"""Check that distances rise when real images are spoilt, and fall while a DCGAN trains."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from workers.store.backends import Store, open_store
 from workers.trial import run_trial
 
 SMOKE = "--smoke" in sys.argv
-"""Whether only to see that this script runs, on few images and with a classifier that has learned little."""
+"""Whether this run only checks that the script works, on few images and with a poorly trained classifier."""
 
 COUNT = 100 if SMOKE else 5000
 METRICS = ("frechet_distance", "kernel_distance", "precision", "recall")
@@ -58,7 +58,7 @@ def dcgan(epochs: int, fraction: float, every: int) -> Trial:
 
 
 def some(dataset: DatasetSpec) -> Split:
-    """All images of a data set, or few."""
+    """The images of a data set: all of them, or few if SMOKE."""
     split = data.load(dataset)
     if not SMOKE:
         return split
@@ -78,7 +78,7 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
 
 
 def spoilt(store: Store, trial: Trial) -> Table:
-    """Distances of one half of the held-out images, spoilt in several ways, from the other half."""
+    """The distances of one half of the held-out images, spoilt in several ways, from the other half."""
     split = some(FashionMNIST())
     assert split.held_out_labels is not None
     images, labels = torch.from_numpy(split.held_out.copy()), torch.from_numpy(split.held_out_labels.copy())
@@ -99,7 +99,7 @@ def spoilt(store: Store, trial: Trial) -> Table:
 
 
 def along_training(store: Store) -> Table:
-    """Distances of samples of a DCGAN, epoch by epoch."""
+    """The distances of a DCGAN's samples at each measured epoch."""
     scores = results.scores(store.uri)
     chosen = scores[scores["images"] == "selection"].pivot_table(index="epoch", columns="metric", values="value")
     table = Table("epoch", "samples", *METRICS, box=None)

@@ -1,10 +1,10 @@
-"""What the driver costs: trials that do nothing, run by the real driver and beside it by plain Ray Tune.
+"""The cost of the driver: trials that do nothing, run by the real driver and, for comparison, by plain Ray Tune.
 
-Start-up is left out: Ray has 10 seconds to come to rest, since its services load their modules long after it says that
-it is there, and the first 50 trials, while workers start, are not counted. Memory is the peak of the driver process,
-which plans the sweep too. Each measurement is a process of its own; the two sides take turns.
+Start-up is not measured. The script waits 10 seconds for Ray, because Ray's services still load modules after Ray
+reports that it is ready. The first 50 trials are not counted, because workers start meanwhile. Memory is the peak of
+the driver process, which also plans the sweep. Each measurement runs in a process of its own; the two sides take turns.
 
-Goals: at most 2 ms a trial; under 250 MB at 1,000 trials, and no more than linear beyond.
+Goals: at most 2 ms a trial; under 250 MB at 1,000 trials, and at most linear growth beyond.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rich.table import Table
 os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 SMOKE = "--smoke" in sys.argv
-"""Whether only to see that this script runs."""
+"""Whether this run only checks that the script works."""
 
 ROUNDS = 1 if SMOKE else 3
 CASES = [("tombola", 4), ("ray tune", 4)] if SMOKE else [("tombola", 1000), ("ray tune", 200), ("ray tune", 800)]
@@ -36,7 +36,7 @@ WORKERS = os.cpu_count() or 1
 
 
 def each(ends: list[float]) -> float:
-    """Milliseconds a trial, by the times at which trials ended."""
+    """The milliseconds for each trial after the warm-up, from the times in seconds at which trials ended."""
     return 1000 * (ends[-1] - ends[WARM_UP]) / (len(ends) - 1 - WARM_UP)
 
 
@@ -121,7 +121,7 @@ SIDES: dict[str, Callable[[int], dict[str, float]]] = {"tombola": tombola, "ray 
 
 
 def measured(side: str, count: int) -> dict[str, float]:
-    """One measurement, in a process of its own."""
+    """Run one measurement in a process of its own."""
     run = subprocess.run(
         [sys.executable, __file__, side, str(count), *sys.argv[1:]], capture_output=True, text=True, check=False
     )

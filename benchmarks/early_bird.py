@@ -1,8 +1,8 @@
-"""What a whole early-bird training costs beside a dense one: search included, on Fashion-MNIST.
+"""The cost of a whole early-bird training, search included, against a dense training, on Fashion-MNIST.
 
-DCGAN of width 32 on 1x32x32 images, a tenth of the training images, 20 epochs, one thread; 70 % of the hidden channels
-are removed where the mask emerges, by the settings of the literature (five masks, 0.1). Both are trials as tombola runs
-them, in turns, each in a store of its own; what is compared is what their rows say of search and ticket.
+DCGAN of width 32 on 1x32x32 images, a tenth of the training images, 20 epochs, one thread. When the mask emerges, 70 %
+of the hidden channels are removed; the settings are those of the literature (five masks, 0.1). Both are ordinary
+trials of tombola. They run in turns, each in a store of its own, and their costs are read from their rows.
 
 Needs Fashion-MNIST: Debian's package dataset-fashion-mnist, or TOMBOLA_DATA.
 """
@@ -25,7 +25,7 @@ from workers.store.backends import open_store
 from workers.trial import run_trial
 
 SMOKE = "--smoke" in sys.argv
-"""Whether only to see that this script runs, on digits."""
+"""Whether this run only checks that the script works, on digits."""
 
 EARLY_BIRD = {"name": "early_bird", "look_back": 2, "delta": 0.9} if SMOKE else "early_bird"
 SWEEP: dict[str, Any] = {
@@ -44,7 +44,7 @@ QUANTITIES = ("seconds", "cpu_seconds", "flops", "epochs")
 
 
 def measured(trial: Trial) -> dict[str, float]:
-    """What a trial took in all, and its search alone."""
+    """Run a trial; return its total cost, the seconds of its search, and the epoch at which the mask emerged."""
     with TemporaryDirectory() as folder:
         uri = str(Path(folder) / "store")
         status = run_trial(trial, open_store(uri))

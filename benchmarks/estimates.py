@@ -1,9 +1,9 @@
-"""Whether a sweep takes as long as `tombola plan` says: three shapes of sweep, planned and then run.
+"""Whether a sweep takes as long as `tombola plan` says: three kinds of sweep, planned and then run.
 
-One is mostly training, one mostly measuring (a distance in the features of EfficientNet-Lite0, after every epoch, too),
-and one many trials that train and measure hardly anything. Each is priced by a fresh measurement, then run in the same
-process, one trial at a time, as `--local` does. With `--cpu` both are counted in CPU seconds, of a single thread, which
-other work on the same cores changes less.
+One is mostly training. One is mostly measuring: a distance in the features of EfficientNet-Lite0, after every epoch.
+One has many trials that train and measure very little. Each is estimated from fresh profiles. Then it runs in the same
+process, one trial at a time, as with `--local`. With `--cpu`, both are counted in CPU seconds of a single thread, which
+depend less on other work on the same cores.
 
 Goal: planned within 25 % of executed.
 """
@@ -29,7 +29,7 @@ from workers.settling.distances import Choices
 from workers.store.backends import open_store
 
 SMOKE = "--smoke" in sys.argv
-"""Whether only to see that this script runs."""
+"""Whether this run only checks that the script works."""
 
 CPU = "--cpu" in sys.argv
 
@@ -62,7 +62,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 def measure(shape: str) -> tuple[Estimate, float]:
-    """What was planned of a sweep, and the seconds that it took."""
+    """The estimate of a sweep, and the seconds that the sweep took."""
     sweep = Sweep.model_validate({"name": "estimates", "seeds": 1, **COMMON, **SHAPES[shape]})
     with TemporaryDirectory() as folder:
         store = open_store(folder)
@@ -70,7 +70,7 @@ def measure(shape: str) -> tuple[Estimate, float]:
         trials = choices.settle(sweep.trials())
         choices.record()
         plan = make_plan(trials)
-        # In this process, so that its share of a core is known.
+        # Measure profiles in this process, so that planned and executed times have the same share of a core.
         profiles = profiles_by_trial(plan.models, lambda trial: profile_or_unknown(trial, store))
         figures = estimate(plan, store, profiles)
         work = Work(plan, {trial.id for trial in trials}, take_inventory(plan, store))
@@ -82,7 +82,7 @@ def measure(shape: str) -> tuple[Estimate, float]:
 
 
 def main() -> None:
-    if CPU:  # all that is timed here is timed by this clock
+    if CPU:  # everything here is timed with this clock
         time.perf_counter = time.process_time
     table = Table("a sweep of", "trials", box=None, header_style="bold")
     for column in ("planned CPU s" if CPU else "planned s", "of which measuring", "executed", "planned / executed"):

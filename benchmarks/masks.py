@@ -1,8 +1,9 @@
-"""How small packed masks are, beside the entropy bound of independent draws: N weights of density d, N H(d) / 8 bytes.
+"""The size of packed masks, against the entropy bound of independent draws: N H(d) / 8 bytes for N weights, density d.
 
-Uniformly random masks are the worst case: nothing but their density is known beforehand. Magnitude masks of initialised
-networks keep a different share of every layer, which can bring them below the bound. The header is the part of the
-packed bytes that says what tensors there are; its size is nearly fixed, so it weighs most where few weights are kept.
+Uniformly random masks are the worst case, because only their density is known beforehand. Magnitude masks of
+initialised networks keep a different share of each layer, so they can be smaller than the bound. The header is the
+part of the packed bytes that lists the tensors. Its size is nearly fixed, so its share is largest if few weights are
+kept.
 
 Goal: at most 1.05 of the bound, header included.
 """
@@ -25,10 +26,10 @@ from workers.pruning import magnitude, random
 from workers.randomness import generator
 
 SMOKE = "--smoke" in sys.argv
-"""Whether only to see that this script runs."""
+"""Whether this run only checks that the script works."""
 
 WIDTHS = (4,) if SMOKE else (32, 128)
-"""That of a small network, and that of Kalibhat et al. (2021)."""
+"""The width of a small network, and the width that Kalibhat et al. (2021) use."""
 
 SPARSITIES = (0.2, 0.36, 0.5, 0.67, 0.8, 0.9, 0.95, 0.98, 0.99)
 GOAL = 1.05
@@ -42,13 +43,13 @@ def initialised(width: int) -> Family:
 
 
 def bound(mask: Mask) -> float:
-    """Bytes that independent draws of the density of `mask` cannot go below on average."""
+    """The entropy in bytes of independent draws with the density of `mask`: no code is smaller on average."""
     density = mask.kept / mask.size
     return -mask.size * sum(p * math.log2(p) for p in (density, 1 - density)) / 8
 
 
 def cells(mask: Mask) -> tuple[str, str, str]:
-    """Packed bytes, those relative to the bound, and the share of the header, for the table."""
+    """Cells of the table: packed bytes, their ratio to the bound, and the share of the header."""
     packed = mask.pack()
     assert Mask.unpack(packed) == mask, "a mask that does not come back has no size"
     ratio = len(packed) / bound(mask)

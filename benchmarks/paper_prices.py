@@ -1,7 +1,7 @@
-"""What the sweeps of `search_spaces/paper/` would train, and what that costs, beside what the paper says of each.
+"""What the sweeps of `search_spaces/paper/` would train and cost, with the paper's own numbers for each.
 
-Nothing is trained or measured, and no data is needed: sweeps are planned for an empty store, and priced at an assumed
-throughput. The last line is of all of them run in one store, where they share what they have in common.
+The script trains and measures nothing and needs no data. It plans each sweep for an empty store and computes GPU-hours
+from an assumed throughput. The last line is for all sweeps in one store, where they share stages.
 
 Goal: each within 10 seconds.
 
@@ -26,7 +26,7 @@ from workers.settling.distances import Choices
 from workers.store.backends import open_store
 
 SMOKE = "--smoke" in sys.argv
-"""Whether only to see that this script runs."""
+"""Whether this run only checks that the script works."""
 
 FOLDER = Path("search_spaces/paper")
 ROWS = {
@@ -47,7 +47,7 @@ ROWS = {
     "convergence": ("early stopping", "not in numbers"),
     "figure8": ("Figure 8, transfer", "holds to about 80 %"),
 }
-"""By sweep, what of the paper it is, and the paper's own numbers."""
+"""The part of the paper that each sweep repeats, and the paper's own numbers, by the name of the sweep."""
 
 HEADER = (
     "row",
@@ -64,7 +64,7 @@ HEADER = (
 
 
 def planned(sweeps: Iterable[str]) -> Plan:
-    """The plan of all trials of some sweeps."""
+    """The plan of all trials of `sweeps`."""
     with TemporaryDirectory() as folder:
         choices = Choices(open_store(folder), planning=True)
         trials = [trial for name in sweeps for trial in choices.settle(load_sweep(FOLDER / f"{name}.yaml").trials())]

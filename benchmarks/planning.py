@@ -1,8 +1,8 @@
-"""How long planning 10,000 trials takes, part by part, in an empty store.
+"""The time to plan 10,000 trials in an empty store, part by part.
 
-Five methods, one of which does not share the chain of the others, at 20 sparsities from 100 seeds. Everything that
-`tombola plan` prints is worked out, but for the profiles, which are measured by training: here they are made up, as
-their values change no duration. Every run starts afresh; imports are not counted.
+There are five methods, one of which does not share the chain of the others, 20 sparsities and 100 seeds. The script
+computes everything that `tombola plan` prints. Only the profiles, which need training, are replaced by constants; their
+values do not change the time. Every run starts from the beginning; imports are not counted.
 
 Goal: 10 seconds in all.
 """
@@ -25,7 +25,7 @@ from workers.settling.distances import Choices
 from workers.store.backends import open_store
 
 SMOKE = "--smoke" in sys.argv
-"""Whether only to see that this script runs."""
+"""Whether this run only checks that the script works."""
 
 RUNS = 1 if SMOKE else 3
 SWEEP: dict[str, Any] = {
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class Stopwatch(dict[str, float]):
-    """Seconds by part."""
+    """Measures work part by part; holds the seconds of each part by its name."""
 
     def time(self, part: str, work: Callable[[], T]) -> T:
         began = time.perf_counter()
@@ -53,7 +53,7 @@ class Stopwatch(dict[str, float]):
 
 
 def measure() -> tuple[Stopwatch, dict[str, str]]:
-    """Seconds by part, and what was planned."""
+    """Plan the sweep once; return the seconds of each part, and what was planned."""
     watch = Stopwatch()
     sweep = watch.time("Sweep.model_validate", lambda: Sweep.model_validate(SWEEP))
     asked = watch.time("Sweep.trials", sweep.trials)

@@ -1,22 +1,24 @@
 """What sharing saves in a small real sweep, and whether independent trials keep all cores busy.
 
-One sweep (IMP, one-shot and two controls, at the 6 sparsities of 6 rounds, from 2 seeds) is run three ways, each in an
-empty store or empty stores, by the same worker code with one torch thread a trial, as many at once as there are cores:
+The sweep has IMP, one-shot and two controls, at the 6 sparsities of 6 rounds, from 2 seeds. It runs in three ways. Each
+way begins with empty stores and uses the same worker code. A trial has one torch thread, and as many trials run at once
+as there are cores.
 
 - shared: by tombola on Ray;
-- chained: in plain Ray Tune, trials that differ only in sparsity one after the other in one store, as a search does
-  that logs all its levels;
+- chained: in plain Ray Tune. Trials that differ only in sparsity run one after the other in one store, like a search
+  that logs all its sparsities;
 - alone: in plain Ray Tune, every trial in a store of its own.
 
-Tune has it as good as can be: longest trials first, actors reused, images decoded once and read in place. Epochs are
-counted in the ledgers and must be those of the plan. Start-up is the time until the first trial has started, wall time
-the time from then until the last has ended; the CPU time of all processes holds that of Ray's own and of start-up too.
+Tune gets the best conditions: the longest trials come first, actors are reused, and images are decoded once and read in
+place. The script counts epochs in the ledgers; they must equal those of the plan. Start-up is the time until the first
+trial has started. Wall time is the time from then until the last trial has ended. The CPU time of all processes
+includes Ray and start-up.
 
-Then dense trainings from many seeds, which have nothing to share, run on workers that are ready, beside the least time
-that they can take: the CPU seconds of their training, spread over all cores. Goal: 1.1 of that. What others used of the
-machine meanwhile is said, since it counts against us.
+Then dense trainings from many seeds, which have nothing to share, run on workers that are ready. Their time is compared
+with the least possible: the CPU seconds of their training, divided by the number of cores. Goal: 1.1 of that. The
+output also shows how much of the cores other processes used, because that makes our time longer.
 
-Each measurement is a process of its own.
+Each measurement runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -52,11 +54,11 @@ from workers.store.objects import Objects
 os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 SMOKE = "--smoke" in sys.argv
-"""Whether only to see that this script runs."""
+"""Whether this run only checks that the script works."""
 
 CORES = len(os.sched_getaffinity(0))
 REST = 0.0 if SMOKE else 10.0
-"""Seconds that Ray has to come to rest: its services load their modules long after it says that it is there."""
+"""Seconds to wait for Ray, whose services still load modules after Ray reports that it is ready."""
 
 MODEL = {"name": "linear_autoencoder", "width": 64, "latent": 16}
 SWEEP: dict[str, Any] = {
@@ -84,9 +86,9 @@ Figures = dict[str, float]
 
 
 class Meter(threading.Thread):
-    """CPU seconds since it was made, of this process and all below it, and of all others on the machine.
+    """Measures CPU seconds since it was made: of this process with its descendants, and of all other processes.
 
-    It looks every second, since nothing tells what a process has used once it is gone.
+    It looks every second, because the CPU time of a process cannot be read any more once the process has ended.
     """
 
     def __init__(self) -> None:
@@ -101,7 +103,10 @@ class Meter(threading.Thread):
             self._seen = self._seen | _ours()
 
     def stop(self) -> Figures:
-        """To be called once the last trial has ended."""
+        """The CPU seconds of our processes, and the share of all cores that others used.
+
+        Call it after the last trial has ended.
+        """
         self._over.set()
         self.join()
         seen = self._seen | _ours()
@@ -111,18 +116,18 @@ class Meter(threading.Thread):
 
 
 def timed(meter: Meter, first: float, last: float) -> Figures:
-    """Start-up until the first trial started, and wall time from then until the last trial ended."""
+    """The figures of `meter`, start-up until the first trial started, and wall time until the last trial ended."""
     return {"startup": first - meter.began, "wall": last - first, **meter.stop()}
 
 
 def _machine() -> float:
-    """CPU seconds that the machine has spent, those that its host took away included."""
+    """The CPU seconds that the machine has spent, including those that its host took away."""
     fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
     return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def _ours() -> dict[tuple[int, int], float]:
-    """CPU seconds of this process and of all that descend from it, by number and time of birth."""
+    """The CPU seconds of this process and of each descendant, by process id and start time."""
     parents: dict[int, int] = {}
     births: dict[int, int] = {}
     seconds: dict[int, float] = {}
@@ -142,14 +147,14 @@ def _ours() -> dict[tuple[int, int], float]:
 
 
 def trained(stores: Iterable[Store]) -> Figures:
-    """Epochs in the ledgers of `stores`, and the CPU seconds that they took."""
+    """The number of epochs in the ledgers of `stores`, and the CPU seconds that they took."""
     records = [record for store in stores for record in Ledger(Objects(store)).all()]
     epochs = [epoch for record in records for epoch in record.epochs]
     return {"epochs": len(epochs), "training": sum(epoch.cpu_seconds for epoch in epochs)}
 
 
 def chains(plan: Plan) -> list[list[Trial]]:
-    """Trials that differ only in sparsity, sparsest last."""
+    """Groups of trials that differ only in sparsity, each with the sparsest trial last."""
     found: dict[str, list[Trial]] = {}
     for planned in plan.trials:
         found.setdefault(canonical_json(planned.trial.model_dump(exclude={"sparsity"})), []).append(planned.trial)
@@ -175,7 +180,7 @@ def tombola(trials: tuple[Trial, ...], folder: str, executor: OnRay) -> Figures:
 
 
 def ray_tune(groups: list[list[Trial]], folder: str) -> Figures:
-    """Every group is a trial of Tune, with a store of its own."""
+    """Run `groups` in Ray Tune: each group is a trial of Tune, with a store of its own."""
     import ray
     from ray import tune
 
@@ -239,8 +244,8 @@ def alone(folder: str) -> Figures:
 def busy(folder: str) -> Figures:
     with OnRay() as executor:
         time.sleep(REST)
-        # Enough short trainings from other seeds that every worker gets some: they load torch and the images. They are
-        # in the same store: another would get workers of its own.
+        # Short trainings from other seeds, enough for every worker, make the workers load torch and the images. They
+        # use the same store, because another store would get workers of its own.
         others = DENSE | {"epochs": 1, "seeds": list(range(1000, 1000 + DENSE["seeds"]))}
         before = tombola(Sweep.model_validate(others).trials(), folder, executor)
         figures = tombola(Sweep.model_validate(DENSE).trials(), folder, executor)
@@ -252,7 +257,7 @@ WAYS: dict[str, Callable[[str], Figures]] = {"shared": shared, "chained": chaine
 
 
 def measured(way: str) -> Figures:
-    """One measurement, in a process of its own."""
+    """Run one measurement in a process of its own."""
     run = subprocess.run([sys.executable, __file__, way, *sys.argv[1:]], capture_output=True, text=True, check=False)
     if run.returncode:
         raise RuntimeError(run.stderr)
@@ -263,7 +268,7 @@ def measured(way: str) -> Figures:
 def main() -> None:
     plan = make_plan(Sweep.model_validate(SWEEP).trials())
     planned = {"shared": plan.epochs, "chained": plan.epochs_chained, "alone": plan.epochs_alone}
-    if SMOKE:  # it runs by the same code as `alone`
+    if SMOKE:  # `alone` runs the same code
         del planned["chained"]
     found = {way: measured(way) for way in planned}
     for way, epochs in planned.items():

@@ -1,11 +1,11 @@
-"""What a training step costs: our dense step beside a plain loop, and masking beside our dense step.
+"""The time of a training step: our dense step against a plain loop, and masking against our dense step.
 
-DCGAN of width 32 on 1x32x32 digits, batches of 100, one thread. Three loops take turns in one process, so that what
-else the machine does hits all of them alike:
+DCGAN of width 32 on 1x32x32 digits, batches of 100, one thread. Three loops take turns in one process, so that other
+work on the machine affects all of them equally:
 
 - plain: the loop as most people write it, on contiguous weights;
-- dense: `workers.training.loop.train` without a mask, all that it does once an epoch included;
-- masking: what `train` does after an update to keep a phase at sparsity 0.8, for both phases of a step.
+- dense: `workers.training.loop.train` without a mask, including its work once an epoch;
+- masking: the work of `train` after an update that keeps a phase at sparsity 0.8, for both phases of a step.
 
 Goals: a dense step takes at most 0.85 of a plain one, masking at most 1 % of a dense step.
 """
@@ -36,16 +36,16 @@ from workers.pruning import magnitude
 from workers.training.loop import _Masking, optimizers_of, train
 
 SMOKE = "--smoke" in sys.argv
-"""Whether only to see that this script runs."""
+"""Whether this run only checks that the script works."""
 
 MODEL, RECIPE, SPARSITY = DCGAN(width=8 if SMOKE else 32), Recipe(batch=10 if SMOKE else 100), 0.8
 STEPS, ROUNDS = (1, 2) if SMOKE else (5, 25)
 
 
 class Probed(Family):
-    """A GAN that masks a phase itself after its update, and keeps the seconds that this takes in each step.
+    """A GAN that masks a phase itself after its update, and records the seconds of masking in each step.
 
-    `updated` is called right where `train` has masked, so the caches hold what they hold in sparse training.
+    `train` calls `updated` right after the place where it masks, so the caches hold the same as in sparse training.
     """
 
     phases = GAN.phases
@@ -70,12 +70,12 @@ class Probed(Family):
 
 
 def ours(family: Family, images: Tensor) -> Iterator[object]:
-    """Our own loop without a mask; every `next` trains an epoch."""
+    """Our own loop without a mask; each `next` trains one epoch."""
     return train(family, optimizers_of(family, RECIPE), None, images, RECIPE, 0, 0, ROUNDS + 1)
 
 
 def plain(images: Tensor) -> Iterator[object]:
-    """The textbook loop on the same networks; every `next` trains an epoch."""
+    """The textbook loop on the same networks; each `next` trains one epoch."""
     family = build(MODEL, (1, 32, 32))
     family.networks.to_empty(device="cpu")
     initialise(family, 0, "initial")
@@ -112,7 +112,7 @@ def initialised() -> Family:
 
 
 def measure() -> dict[str, list[float]]:
-    """Seconds a step of each loop, taking turns an epoch at a time."""
+    """The seconds of a step of each loop; the loops take turns after each epoch."""
     images = torch.from_numpy(data.load(Digits()).train[: STEPS * RECIPE.batch])
     family = initialised()
     probed = Probed(family, keep_top(magnitude(family.prunable()), density_of(SPARSITY)))
@@ -120,12 +120,12 @@ def measure() -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(ROUNDS + 1):
         for name, loop in loops.items():
-            # Repeatability is our trials' setting and not a textbook's; whatever it costs is ours to bear.
+            # Our trials run deterministic algorithms, a textbook loop does not, so our time includes their cost.
             torch.use_deterministic_algorithms(name != "plain")
             began = time.perf_counter()
             next(loop)
             seconds[name].append((time.perf_counter() - began) / STEPS)
-    # The first epoch allocates, and chooses kernels.
+    # Leave out the first epoch, which also allocates memory and chooses kernels.
     return {"plain": seconds["plain"][1:], "dense": seconds["dense"][1:], "masking": probed.seconds[STEPS:]}
 
 

@@ -1,6 +1,6 @@
-"""A ticket in plain PyTorch: `python load_ticket.py TICKET IMAGES` says how well a ticket's model restores images.
+"""Use a ticket in plain PyTorch: `python load_ticket.py TICKET IMAGES` prints its model's reconstruction error.
 
-TICKET is a file that `tombola export --trained` wrote; IMAGES a safetensors file with `images` (N, C, H, W) as uint8.
+TICKET is a file from `tombola export --trained`. IMAGES is a safetensors file with `images` (N, C, H, W) as uint8.
 """
 
 import json
@@ -15,14 +15,14 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 
 class Residual(nn.Module):
-    """The sum of what its children `body` and `shortcut` make of one input."""
+    """The sum of the outputs of its children `body` and `shortcut`, which get the same input."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.body(inputs) + self.shortcut(inputs)
 
 
 def build(node: dict) -> nn.Module:
-    """The module that a node of the architecture describes, with weights of its own."""
+    """The module that a node of the architecture describes, with new weights."""
     module = Residual() if node["kind"] == "Residual" else getattr(nn, node["kind"])(**node.get("arguments", {}))
     for name, child in node.get("children", []):
         module.add_module(name, build(child))
@@ -41,12 +41,12 @@ def rebuild(path: str) -> tuple[nn.ModuleDict, dict[str, str]]:
     networks.load_state_dict(weights)
     for module in networks.modules():
         if is_parametrized(module) and not module.parametrizations.weight.original.any():
-            remove_parametrizations(module, "weight", leave_parametrized=False)  # zeros have no norm to be divided by
+            remove_parametrizations(module, "weight", leave_parametrized=False)  # else zeros are divided by norm 0
     return networks.eval(), metadata
 
 
 def reconstruction_mse(networks: nn.ModuleDict, metadata: dict[str, str], images: Tensor) -> float:
-    """Mean squared error of a pixel in [-1, 1]; a VAE, whose encoder gives mean and log variance, decodes the mean."""
+    """Mean squared error of a pixel in [-1, 1]. A VAE's encoder gives mean and log variance; the mean is decoded."""
     model, total = json.loads(metadata["trial"])["model"]["name"], 0.0
     for batch in (images.float() / 127.5 - 1).split(500):
         with torch.no_grad():

@@ -1,1 +1,1 @@
-"""Costs: what a training step takes, in FLOPs."""
+"""Costs: the FLOPs of a training step."""

@@ -1,11 +1,12 @@
-"""Floating-point operations of computations, and of a training step kernel by kernel.
+"""FLOPs (floating-point operations) of computations, and of a training step kernel by kernel.
 
-One convention holds throughout: a multiply-add is two FLOPs, and what is counted are convolutions, transposed
-convolutions and matrix products, forward, backward and double backward, by the formulas of
-`torch.utils.flop_counter`. A transposed convolution thus counts at the resolution of its input. Biases, norms,
-activations, losses and optimizers are not counted, and every product counts whole, whatever zeros it meets. What
-torch has no formula for counts as nothing, such as products with a vector, and fused attention on a CPU; and the weight
-gradient of a grouped convolution counts as if it had no groups.
+One convention holds everywhere. A multiply-add is two FLOPs. Only convolutions, transposed convolutions and matrix
+products are counted, in forward, backward and double backward passes, by the formulas of `torch.utils.flop_counter`.
+So a transposed convolution counts at the resolution of its input. Biases, norms, activations, losses and optimizers
+are not counted. Every product counts in full, even if factors are zero.
+
+Operations for which torch has no formula count as nothing, such as products with a vector, and fused attention on a
+CPU. The weight gradient of a grouped convolution counts as if the convolution had no groups.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from workers.models import Family
 
 
 class FlopCounter(TorchDispatchMode):
-    """Counts the FLOPs of whatever runs while it is entered, on any device; `total` is what there were so far.
+    """Counts the FLOPs of everything that runs while it is entered, on any device; `total` is the count so far.
 
-    torch's own FlopCounterMode also follows modules, and for that fails where `torch.autograd.grad` goes through one
-    whose inputs are leaves.
+    torch's own FlopCounterMode also tracks modules. Because of that, it fails where `torch.autograd.grad` goes
+    through a module whose inputs are leaves.
     """
 
     def __init__(self) -> None:
@@ -46,22 +47,22 @@ class FlopCounter(TorchDispatchMode):
         return outputs
 
     def _inside(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Run a function without a formula, counting what it is composed of."""
-        if func is torch.ops.prim.device.default:  # no operation, though it comes as one
+        """Run a function without a formula, and count the operations that it is composed of."""
+        if func is torch.ops.prim.device.default:  # dispatched like an operation, but only reads an attribute
             return func(*args, **kwargs)
-        # Under inference_mode `linear` and its like arrive whole: the products are inside them.
+        # Under inference_mode, functions such as `linear` arrive whole, and the products are inside them.
         with self:
             outputs = func.decompose(*args, **kwargs)
         return func(*args, **kwargs) if outputs is NotImplemented else outputs
 
 
 def step_flops(family: Family, image: tuple[int, int, int], batch: int) -> dict[str, float]:
-    """FLOPs of one training step on `batch` images (channels, height, width), by the prunable kernel they are for.
+    """The FLOPs of one training step on `batch` images (channels, height, width), by the name of the prunable kernel.
 
     The step is that of the training loop: every loss in turn, each with its backward pass to the parameters of its
-    own phase; where losses are not due in every step, it is the mean over a period of steps. What belongs to no
-    prunable kernel is under the key "", which is left out where there is nothing. Neither weights nor work are
-    needed: the family may be on the meta device, and is left as it was.
+    own phase. If some losses are not due in every step, the FLOPs are the mean over a period of steps. FLOPs of no
+    prunable kernel are under the key "", which is missing if there are none. Nothing is really computed: the family
+    may be on the meta device, and does not change.
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     double = _with_fake_tensors(family, fake)
@@ -81,19 +82,19 @@ def step_flops(family: Family, image: tuple[int, int, int], batch: int) -> dict[
 
 
 def sparse_flops(per_kernel: Mapping[str, float], densities: Mapping[str, float]) -> float:
-    """What of the FLOPs of `step_flops` is left in theory, if each kernel costs no more than the weights it keeps.
+    """The FLOPs of a step in theory, if each kernel costs in proportion to its density.
 
-    What has no density, such as the FLOPs of no kernel, counts whole.
+    `per_kernel` comes from `step_flops`. A name without a density, such as "", counts in full.
     """
     return sum(flops * densities.get(name, 1.0) for name, flops in per_kernel.items())
 
 
 def _with_fake_tensors(family: Family, fake: FakeTensorMode) -> Family:
-    """A copy of the family whose weights and buffers have the looks of tensors on the CPU, but no contents.
+    """A copy of the family whose weights and buffers are fake tensors: like tensors on the CPU, but without values.
 
-    The meta device alone would not do: neither autocast nor generators know it.
+    The meta device does not suffice, because autocast and generators do not support it.
     """
-    stand_ins: dict[int, Any] = {}  # what deepcopy is to take for a copy, by the id of the original
+    stand_ins: dict[int, Any] = {}  # the memo of deepcopy: the copy of each tensor by the id of the original
     with fake:
         for parameter in family.networks.parameters():
             stand_in = torch.empty(parameter.shape, dtype=parameter.dtype)
@@ -104,9 +105,9 @@ def _with_fake_tensors(family: Family, fake: FakeTensorMode) -> Family:
 
 
 class _Meter:
-    """Reads a counter when a layer starts and when it stops, forward and backward; `flops` is what it took in all.
+    """Measures the FLOPs of layers: it reads a counter when a layer starts and stops, forward and backward.
 
-    Where gradients are differentiated too, it goes on in the graph that they leave.
+    `flops` is the total. If gradients are differentiated again, the meter also measures the graph of that pass.
     """
 
     def __init__(self, counter: FlopCounter) -> None:
@@ -123,7 +124,7 @@ class _Meter:
         self._began = self._counter.total
 
     def _stop(self, results: Sequence[Tensor | None], sources: Sequence[Tensor | None]) -> None:
-        """Go on measuring in the graph that leads from results to leaves without passing through sources."""
+        """Add the FLOPs since the start, and attach to the nodes of the graph behind `results`, up to `sources`."""
         self.flops += self._counter.total - self._began
         self._followed |= {source.grad_fn for source in sources if source is not None}
         pending = [result.grad_fn for result in results if result is not None]

@@ -1,4 +1,4 @@
-"""Costs: what a training step of a network takes, whole, under a mask, and where it is trained."""
+"""Costs: the FLOPs of a training step of a network and its parameters, dense or under a mask."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from workers.models import Family, Image, build
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of a network under a mask: FLOPs of a training step as it is executed, and as its weights alone would cost.
+    """The cost of a network under a mask.
 
-    It is executed without the channels that the mask leaves out. `parameters` are those that are left, biases and
-    norms too.
+    `step` is the FLOPs of a training step as it is executed: without the channels that the mask removes.
+    `sparse_step` is the FLOPs that it would take if only kept weights cost any. `parameters` is the number of
+    parameters that are left, biases and norms included.
     """
 
     step: float
@@ -27,7 +28,7 @@ class Cost:
 
 
 def cost(spec: ModelSpec, image: Image, batch: int, mask: Mask | None = None) -> Cost:
-    """The cost of a model for images (channels, height, width) under a mask; without one that of all of it."""
+    """The cost of a model for images (channels, height, width) under a mask; without a mask, of the dense model."""
     family, by_kernel = _whole(spec, image, batch)
     if mask is None:
         return Cost(sum(by_kernel.values()), sum(by_kernel.values()), _parameters(family))
@@ -42,7 +43,10 @@ def cost(spec: ModelSpec, image: Image, batch: int, mask: Mask | None = None) ->
 
 
 def narrowed(spec: ModelSpec, image: Image, batch: int, mask: Mask, equal: str) -> ModelSpec:
-    """The model of the width that brings it nearest to the parameters, or the FLOPs of a step, that a mask leaves."""
+    """The model with the width that brings its size nearest to the size that a mask leaves.
+
+    The size is the number of parameters if `equal` is "parameters", otherwise `Cost.sparse_step`.
+    """
 
     def size(of: Cost) -> float:
         return of.parameters if equal == "parameters" else of.sparse_step
@@ -56,7 +60,7 @@ def narrowed(spec: ModelSpec, image: Image, batch: int, mask: Mask, equal: str) 
 
 @lru_cache(maxsize=256)
 def _whole(spec: ModelSpec, image: Image, batch: int) -> tuple[Family, Mapping[str, float]]:
-    """A model without weights, and the FLOPs of a step of it by kernel."""
+    """A model without weights, and the FLOPs of its training step by kernel."""
     family = build(spec, image)
     return family, step_flops(family, image, batch)
 
@@ -66,7 +70,7 @@ def _parameters(family: Family) -> int:
 
 
 def _nearest(size: Callable[[int], float], goal: float, most: int) -> int:
-    """The number from 1 to `most` whose size, which grows with it, is nearest to a goal."""
+    """The number from 1 to `most` whose size is nearest to a goal. `size` must grow with the number."""
     low, high = 1, most
     while high - low > 1:
         middle = (low + high) // 2

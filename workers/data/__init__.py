@@ -1,4 +1,4 @@
-"""Data sets, found by the name that a sweep gives them."""
+"""Data sets, found by their name in a sweep."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from workers.data.sources.idx import fashion_mnist, mnist
 
 
 class Source(Protocol):
-    """A module or object that knows one data set; what `fraction` of it a sweep asks for is not its concern."""
+    """A module or object that reads one data set, always whole: this package applies `fraction`."""
 
     def card(self, spec: DatasetSpec) -> DatasetCard:
-        """What is known of it; its images are decoded for that once at most."""
+        """The card of the data set; images are decoded for it at most once."""
 
     def load(self, spec: DatasetSpec) -> Split:
-        """Its images, decoded: uint8 (N, channels, height, width), as many as the card says."""
+        """The decoded images: uint8 (N, channels, height, width), as many as the card says."""
 
 
 sources: dict[str, Source] = {
@@ -42,7 +42,7 @@ def card(spec: DatasetSpec) -> DatasetCard:
     """The card of a data set.
 
     Raises:
-        DataError: if its files are missing, or damaged where they have to be decoded for it, or it is no right card.
+        DataError: if files are missing, if files that must be decoded are damaged, or if a field of the card is wrong.
     """
     if spec.fraction is None:
         return checked_card(spec.name, _source(spec).card(spec))
@@ -50,10 +50,10 @@ def card(spec: DatasetSpec) -> DatasetCard:
 
 
 def card_or_nominal(spec: DatasetSpec) -> DatasetCard:
-    """The card of a data set, where its files are missing a nominal one: for planning, as it is of no images.
+    """The card of a data set, or a nominal card if its files are missing. Only for planning, which needs no images.
 
     Raises:
-        DataError: if its files are damaged, or missing and only they can tell.
+        DataError: if files are damaged, or if they are missing and the data set has no nominal card.
     """
     try:
         return card(spec)
@@ -66,10 +66,10 @@ def card_or_nominal(spec: DatasetSpec) -> DatasetCard:
 
 @cache
 def load(spec: DatasetSpec) -> Split:
-    """The images of a data set, decoded once a process at most.
+    """The images of a data set, decoded at most once in each process.
 
     Raises:
-        DataError: if its files are missing or damaged, or its images are not those that its card tells of.
+        DataError: if files are missing or damaged, or if the images do not match the card.
     """
     if spec.fraction is None:
         return checked_split(spec.name, _source(spec).load(spec), card(spec))
@@ -91,7 +91,7 @@ def _source(spec: DatasetSpec) -> Source:
 
 
 def _part(whole: DatasetCard, fraction: float) -> DatasetCard:
-    """The card of the first of its training images."""
+    """The card of the data set with only the first `fraction` of its training images."""
     fingerprint = digest({"fingerprint": whole.fingerprint, "fraction": fraction})
     if whole.nominal:
         fingerprint = f"{NOMINAL}{fingerprint}"

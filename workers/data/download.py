@@ -1,4 +1,4 @@
-"""Downloads of the data sets that torchvision knows how to get."""
+"""Downloads of the data sets that torchvision can download."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _REMEDIES = {
 
 
 def download(spec: DatasetSpec) -> None:
-    """Put a data set into the data folder, unless it is there.
+    """Download a data set into the data folder, unless it is already there.
 
     Raises:
-        DataError: if it is not one that can be downloaded, or the network fails.
+        DataError: if the data set cannot be downloaded, or the network or the disk fails.
     """
     if spec.name not in _IN_TORCHVISION:
         remedy = _REMEDIES.get(spec.name, "ask the plugin that brings it")
         raise DataError(f"data set {spec.name}: cannot be downloaded; {remedy}")
-    from torchvision import datasets  # planners need no torch
+    from torchvision import datasets  # here, because planning must work without torch
 
     try:
         getattr(datasets, _IN_TORCHVISION[spec.name])(root=data_folder(), download=True)

@@ -1,4 +1,4 @@
-"""Nominal cards: what a data set's definition says of it, by which it can be planned where its files are missing."""
+"""Nominal cards, made from a data set's definition alone, so that a sweep can be planned while files are missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SIZES = {
 
 
 def nominal_card(spec: DatasetSpec) -> DatasetCard | None:
-    """The card of a whole data set by its definition, or None where only its files can tell."""
+    """The nominal card of a whole data set, or None if only its files tell how many images it has."""
     if not isinstance(spec, MNIST | FashionMNIST | CIFAR10 | CelebA):
         return None
     channels, train, held_out, classes = _SIZES[spec.name]

@@ -1,4 +1,4 @@
-"""Evaluation: what a trained model is worth, on held-out data, leaving no trace in the model."""
+"""Evaluation of a trained model on held-out data; the model stays as it was."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ def evaluate(
     judge: Judge | None = None,
     part: str = "held_out",
 ) -> tuple[dict[str, float], dict[str, bytes]]:
-    """The metrics of a model on the first `samples` of held-out images (uint8, on its device), and PNGs by kind.
+    """Measure a model on the first `evaluation.samples` held-out images; return its metrics by name and PNGs by kind.
 
-    Distances are measured with a yardstick, downstream accuracy with a judge, each where there is one. `part` names
-    what the images are held out for: fakes by which an epoch is selected are not those that are reported on.
+    `held_out` are uint8 images on the model's device. Distances are measured only with a `yardstick`, and downstream
+    accuracy only with a `judge`. `part` names the purpose of the images and seeds the fakes. So the fakes that select
+    an epoch differ from those of the reported metrics.
 
-    Layers that draw by themselves draw the same each time.
+    Layers that draw random numbers draw the same ones in every evaluation.
 
     Raises:
         Diverged: if a metric is NaN or infinite.
@@ -64,7 +65,7 @@ def evaluate(
 
 @contextmanager
 def _undisturbed(family: Family) -> Iterator[None]:
-    """Evaluation mode in fp32 without gradients; afterwards every module is in the mode it was in."""
+    """Switch to evaluation mode in fp32 without gradients, and afterwards restore the mode of every module."""
     modes, precision = {module: module.training for module in family.networks.modules()}, family.precision
     family.networks.eval()
     family.precision = "fp32"

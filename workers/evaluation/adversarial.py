@@ -1,4 +1,4 @@
-"""How a discriminator fares on held-out images and on as many fakes."""
+"""Loss and accuracy of a discriminator on held-out images and on as many fakes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from workers.randomness import generator
 
 
 def adversarial(family: GAN, images: Tensor) -> dict[str, float]:
-    """`discriminator_loss`: the model's own, on real plus on fake images. Accuracies: fraction told right, if it tells.
+    """The discriminator's loss and accuracies, averaged over `images` and as many fakes.
 
-    Fakes are made from N(0, 1) latents that are the same for every model.
+    `discriminator_loss` is the model's own loss, on real plus on fake images. `real_accuracy` and `fake_accuracy` are
+    the fractions that are classified right; a critic has no threshold, and so no accuracies. Fakes are made from
+    N(0, 1) latents, the same for every model with a code of the same size.
     """
     noise = generator(0, "evaluation", device=images.device)
 

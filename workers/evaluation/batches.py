@@ -1,4 +1,4 @@
-"""Means over images that need not fit the device at once."""
+"""Means over images, taken in batches because all images may not fit on the device at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ SIZE = 500
 
 
 def mean_over(images: Tensor, measure: Callable[[Tensor], Mapping[str, Tensor]]) -> dict[str, float]:
-    """The mean over all images of what `measure` returns for each image of a batch, summed in float64."""
+    """The mean over all images of each value that `measure` returns, summed in float64.
+
+    `measure` takes a batch of N images and returns tensors (N,) by name, one value for each image.
+    """
     sums: dict[str, float] = {}
     for batch in images.split(SIZE):
         for name, values in measure(batch).items():

@@ -1,4 +1,4 @@
-"""Classifiers: networks trained once on labelled images, to look at what other networks make of images."""
+"""Classifiers: networks that are trained once on labelled images and then used to measure models."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from workers.randomness import generator
 
 
 class ClassifierError(TombolaError):
-    """A classifier that did not learn enough to be of use."""
+    """A classifier is not accurate enough to be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Schooling:
-    """How a classifier is made, by AdamW at a one-cycle learning rate, and how accurate it has to become."""
+    """How a classifier is built and trained, by AdamW with a one-cycle learning rate, and the accuracy it must reach.
+
+    `build` takes the number of channels and the number of classes.
+    """
 
     build: Callable[[int, int], nn.Module]
     epochs: int
@@ -35,7 +38,7 @@ class Schooling:
 
 
 class SmallNet(nn.Module):
-    """Four convolutions and a linear layer, 40,000 parameters; `features` are the 48 before the last layer."""
+    """Four convolutions and a linear layer, 40,000 parameters; `features` are the 48 inputs of the linear layer."""
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -45,7 +48,7 @@ class SmallNet(nn.Module):
         self.head = nn.Linear(48, classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """Of images (N, C, 32, 32) in [-1, 1]: (N, 48)."""
+        """Features (N, 48) of images (N, C, 32, 32) in [-1, 1]."""
         found: Tensor = self.body(images)
         return found.mean((2, 3))
 
@@ -73,7 +76,7 @@ SCHOOLINGS: Mapping[str, Schooling] = {
 
 
 def untrained(network: str, card: DatasetCard, device: torch.device) -> nn.Module:
-    """A classifier for the classes of a data set, with first weights that are always the same."""
+    """An untrained classifier for the classes of a data set; its first weights are always the same."""
     with constructing(0):
         made = SCHOOLINGS[network].build(card.image[0], card.classes)
     draw_weights(made, lambda name: generator(0, f"classifier:{name}"))
@@ -81,7 +84,7 @@ def untrained(network: str, card: DatasetCard, device: torch.device) -> nn.Modul
 
 
 def fit(network: str, classifier: nn.Module, images: Tensor, labels: Tensor) -> Iterator[int]:
-    """Train on uint8 images and their labels, on one device; yields the number of every epoch that is done."""
+    """Train on uint8 images and their labels, all on one device; yield the number of each finished epoch, from 1."""
     schooling = SCHOOLINGS[network]
     steps = max(1, len(images) // schooling.batch)
     optimizer = torch.optim.AdamW(classifier.parameters(), schooling.lr, fused=True)
@@ -99,7 +102,7 @@ def fit(network: str, classifier: nn.Module, images: Tensor, labels: Tensor) -> 
 
 
 def accuracy(classifier: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Fraction of uint8 images that a classifier tells right, in evaluation mode."""
+    """The fraction of uint8 images that a classifier classifies right, in evaluation mode."""
     classifier.eval()
     with torch.no_grad():
         right = [
@@ -110,7 +113,7 @@ def accuracy(classifier: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def check(network: str, reached: float) -> None:
-    """Raise ClassifierError if a classifier's accuracy on held-out images is too low for it to be of use."""
+    """Raise ClassifierError if a classifier's accuracy on held-out images is below that of its schooling."""
     if reached < SCHOOLINGS[network].accuracy:
         raise ClassifierError(
             f"the classifier {network!r} tells {reached:.1%} of held-out images right, which is below "
@@ -126,7 +129,7 @@ def unpack(payload: bytes, network: str, channels: int) -> nn.Module:
     """The classifier that `pack` wrote, on the CPU, in evaluation mode.
 
     Raises:
-        ValueError: if the payload is of another network.
+        ValueError: if the payload holds another network.
     """
     state = load(payload)
     classes = next(len(state[name]) for name in ("head.bias", "fc.bias") if name in state)

@@ -13,11 +13,14 @@ _ALL, _SUBSET, _SUBSETS = 5000, 1000, 100
 
 
 def distances(fakes: FeatureSet, real: FeatureSet) -> dict[str, float]:
-    """The metrics of fakes against real images: those that are called FID and so on if both have Inception's logits.
+    """The distances of fakes from real images, by the name of the metric.
 
-    Fréchet distance of two Gaussians (Heusel et al. 2017, eq. 6); squared MMD with the kernel (x·y / D + 1)^3,
-    unbiased (Bińkowski et al. 2018), over all pairs of up to 5,000 images, of more as the mean over 100 subsets of
-    1,000; precision and recall with 3 nearest neighbours (Kynkäänniemi et al. 2019).
+    The metrics are called `fid`, `kid` and `inception_score` only for Inception's features, which come with logits.
+
+    - Fréchet distance: that of two Gaussians (Heusel et al. 2017, eq. 6).
+    - Kernel distance: the unbiased squared MMD with the kernel (x·y / D + 1)^3 (Bińkowski et al. 2018). Up to 5,000
+      images, it takes all pairs; above, it is the mean over 100 subsets of 1,000 images.
+    - Precision and recall: with 3 nearest neighbours (Kynkäänniemi et al. 2019).
     """
     frechet, (kernel, shares) = frechet_distance(fakes, real), nearness(fakes, real)
     if fakes.logits is None:
@@ -27,7 +30,7 @@ def distances(fakes: FeatureSet, real: FeatureSet) -> dict[str, float]:
 
 
 def nearness(fakes: FeatureSet, real: FeatureSet) -> tuple[float, dict[str, float]]:
-    """What looks at all pairs of features: the kernel distance, and precision and recall."""
+    """The measures that compare all pairs of features: the kernel distance, and precision and recall."""
     near = prc_features_to_metric(fakes.values, real.values, save_cpu_ram=True, verbose=False)
     shares = {"precision": near[KEY_METRIC_PRECISION], "recall": near[KEY_METRIC_RECALL]}
     return kernel_distance(fakes, real), shares
@@ -39,10 +42,10 @@ def frechet_distance(one: FeatureSet, other: FeatureSet) -> float:
 
 
 def kernel_distance(one: FeatureSet, other: FeatureSet) -> float:
-    """Slightly below 0 for sets that cannot be told apart: the estimate is unbiased."""
+    """The kernel distance of two sets. It may be slightly below 0 for similar sets, because it is unbiased."""
     fewest = min(len(one.values), len(other.values))
     size, subsets = (fewest, 1) if fewest <= _ALL else (_SUBSET, _SUBSETS)
-    # In float64: the cube of features in the hundreds leaves fp32 few digits for the difference.
+    # In float64: the kernel cubes large features, and the difference of such numbers has few digits in fp32.
     values = (one.values.double(), other.values.double())
     found = kid_features_to_metric(*values, kid_subsets=subsets, kid_subset_size=size, verbose=False)
     return float(found[KEY_METRIC_KID_MEAN])

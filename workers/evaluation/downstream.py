@@ -1,4 +1,4 @@
-"""Downstream accuracy: whether a classifier still recognises images in their reconstructions."""
+"""Downstream accuracy: whether a classifier still recognises the reconstructions of images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ class Judge:
 
 
 def downstream_accuracy(family: Autoencoder | VAE, images: Tensor, judge: Judge) -> dict[str, float]:
-    """The fraction told right of reconstructions, and of the images (N, C, H, W) in [-1, 1] themselves."""
+    """The fraction of reconstructions that the judge classifies right, and that of the images themselves.
+
+    `images` are (N, C, H, W) in [-1, 1].
+    """
     restored, real = 0, 0
     for batch, truth in zip(images.split(SIZE), judge.labels.split(SIZE), strict=True):
         restored += int((judge.classifier(family.reconstruct(batch)).argmax(1) == truth).sum())

@@ -1,4 +1,4 @@
-"""Feature sets: what a network sees in a set of images, as a cloud of points."""
+"""Feature sets: the features that a network computes for a set of images, with their mean and covariance."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 from workers.evaluation.extractors import Extractor, Inception
 
 _CPU_BATCH = 10
-"""Images that a network sees at a time on a CPU, whose caches do not hold the feature maps of many."""
+"""Images in a batch on a CPU. It is small, so that the feature maps fit into the caches."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureSet:
-    """Features (N, D) of images, in fp32, and their mean (D,) and covariance (D, D) in float64; on the CPU.
+    """Features (N, D) of images in fp32, and their mean (D,) and covariance (D, D) in float64; all on the CPU.
 
-    `logits` (N, K) are there where the network is Inception, for the Inception Score. `network` is the SHA-256 of the
-    weights that they were taken with.
+    `logits` (N, K) exist only for Inception; the Inception Score needs them. `network` is the SHA-256 of the weights
+    of the network that computed the features.
     """
 
     values: Tensor
@@ -77,7 +77,7 @@ class Moments:
 
 
 def feature_set(batches: Iterable[Tensor], extractor: Extractor) -> FeatureSet:
-    """The features of images that come in batches of uint8 (N, C, H, W) on the extractor's device."""
+    """Compute the feature set of images, given as batches of uint8 (N, C, H, W) on the extractor's device."""
     moments, values, logits = Moments(), [], []
     with torch.no_grad():
         for batch in batches:

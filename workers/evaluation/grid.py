@@ -1,4 +1,4 @@
-"""Pictures: what a model makes, to look at."""
+"""Pictures of what a model generates and reconstructs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from workers.randomness import generator
 
 
 def pictures(family: Family, images: Tensor, side: int) -> dict[str, bytes]:
-    """PNGs of side x side images, by kind: `samples` from N(0, 1) latents, and `reconstructions` in every second row.
+    """PNGs of side x side images, by kind: `samples` and `reconstructions`, as far as the family makes them.
 
-    Above each reconstruction stands the image that was to be restored; an odd side has one row more.
+    Samples come from N(0, 1) latents. Each row of reconstructions stands below the row of its originals, so with an
+    odd side there is one row more.
     """
     made = {}
     if isinstance(family, VAE | GAN):
@@ -30,7 +31,7 @@ def pictures(family: Family, images: Tensor, side: int) -> dict[str, bytes]:
 
 
 def png(images: Tensor, columns: int) -> bytes:
-    """Images (N, C, H, W) in [-1, 1] row by row in a grid of `columns`; places left over stay black."""
+    """A PNG of images (N, C, H, W) in [-1, 1], row by row in a grid of `columns`; empty places stay black."""
     pixels = as_bytes(images).cpu()
     count, channels, height, width = pixels.shape
     rows = math.ceil(count / columns)

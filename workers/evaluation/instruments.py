@@ -1,4 +1,4 @@
-"""Instruments: the networks that evaluation looks through, read from a store once a process."""
+"""Instruments: the networks and real features that evaluation measures with, read from a store and kept in memory."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network to take features with, and the SHA-256 of its weights."""
+    """A network that computes features, and the SHA-256 of its weights."""
 
     extractor: Extractor
     sha256: str
 
 
 def network(store: Store, distances: Distances, device: torch.device) -> Network:
-    """The network that distances are measured in the features of.
+    """The network in whose features distances are measured.
 
     Raises:
-        ExtractorError: if its weights are gone from the store.
+        ExtractorError: if its weights are gone from the store, or the network cannot be built from them.
     """
     assert distances.weights is not None
     return _network(store.uri, distances.features, distances.weights, device)
@@ -62,7 +62,7 @@ def _network(store_uri: str, features: str, weights: str, device: torch.device) 
 
 
 def classifier(store: Store, key: str, network: str, channels: int, device: torch.device) -> nn.Module:
-    """A classifier that a stage has trained.
+    """The classifier that the stage `key` has trained, on `device`.
 
     Raises:
         ExtractorError: if it is gone from the store.
@@ -81,7 +81,7 @@ def _classifier(store_uri: str, key: str, network: str, channels: int, device: t
 
 
 def real_features(store: Store, key: str) -> FeatureSet | None:
-    """The features of real images that a stage has taken, or None; read once a process."""
+    """The features of real images that the stage `key` has stored, or None if there are none."""
     if (store.uri, key) not in _real:
         found = Objects(store).parsed(names.features(key), FeatureSet.unpack)
         if found is None:
@@ -93,25 +93,25 @@ def real_features(store: Store, key: str) -> FeatureSet | None:
 
 
 def forget_features(store: Store, key: str) -> None:
-    """Remove features that were taken with other weights than a network has now."""
+    """Remove features of real images from the store and from memory, because the network's weights have changed."""
     _real.pop((store.uri, key), None)
     store.delete(names.features(key))
 
 
 _KEPT = 2
-"""Sets of features in memory: those that are reported on, and those by which an epoch is selected."""
+"""The most feature sets in memory: one for the reported distances, one for the selection of an epoch."""
 _real: dict[tuple[str, str], FeatureSet] = {}
 
 
 class Penultimate:
-    """The features of a small classifier before its last layer."""
+    """An extractor of the features before the last layer of a small classifier."""
 
     def __init__(self, classifier: nn.Module) -> None:
         assert isinstance(classifier, classifiers.SmallNet)
         self._classifier = classifier
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Of uint8 images (N, 1, H, W), seen at 32x32: (N, 48)."""
+        """Features (N, 48) of uint8 images (N, 1, H, W), resized to 32x32."""
         seen = normalised(images)
         if seen.shape[-1] != 32:
             seen = F.interpolate(seen, (32, 32), mode="bilinear", antialias=True)

@@ -1,4 +1,4 @@
-"""How well images are restored from their codes."""
+"""How well a model reconstructs images from their codes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ _ACTIVE = 0.01
 
 
 def reconstruction_mse(family: Autoencoder | VAE, images: Tensor) -> dict[str, float]:
-    """Mean squared error of a pixel in [-1, 1]; a VAE decodes the mean of each code."""
+    """The mean squared error of a pixel in [-1, 1]; a VAE decodes the mean of each code."""
     return mean_over(
         images, lambda batch: {"reconstruction_mse": (family.reconstruct(batch) - batch).square().flatten(1).mean(1)}
     )
 
 
 def elbo(family: VAE, images: Tensor) -> dict[str, float]:
-    """The terms of the evidence lower bound for an image, with one code drawn for each (Kingma and Welling 2014).
+    """The terms of the evidence lower bound (Kingma and Welling 2014), averaged over images, one code drawn for each.
 
-    `reconstruction` is the squared error summed over an image, `kl` is in nats, and `elbo` is minus their sum: up
-    to a constant the bound, in nats, for a Gaussian of variance 1/2 for each pixel. The weight beta is not in it.
+    `reconstruction` is the squared error summed over an image, `kl` is in nats, and `elbo` is minus their sum. Up to
+    a constant, `elbo` is the bound in nats for a Gaussian of variance 1/2 for each pixel. It leaves out the weight
+    beta.
     """
     noise = generator(0, "evaluation", device=images.device)
 
@@ -35,6 +36,6 @@ def elbo(family: VAE, images: Tensor) -> dict[str, float]:
 
 
 def active_units(family: VAE, images: Tensor) -> dict[str, float]:
-    """Units of the code that say something of an image: Var_x(E[z_u | x]) > 0.01 (Burda et al. 2016, section 5.2)."""
+    """The number of active units of the code: Var_x(E[z_u | x]) > 0.01 (Burda et al. 2016, section 5.2)."""
     means = torch.cat([family.posterior(batch)[0] for batch in images.split(SIZE)])
     return {"active_units": float((means.double().var(0, correction=0) > _ACTIVE).sum())}

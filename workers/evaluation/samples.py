@@ -1,4 +1,4 @@
-"""Samples: what a model makes of N(0, 1) latents, and how far that is from real images."""
+"""Samples: images that a model generates from N(0, 1) latents, and their distances from real images."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from workers.models.families import GAN, VAE
 from workers.randomness import generator
 
 BATCH = 100
-"""Images that are made at a time; with it the latents that are drawn would be others."""
+"""Images generated at a time. A different number would draw different latents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Yardstick:
-    """What distances are measured with: a network, and what it sees in real images."""
+    """What distances are measured with: a network, and its features of real images."""
 
     extractor: Extractor
     real: FeatureSet
@@ -30,16 +30,17 @@ class Yardstick:
 def distances_of(
     family: VAE | GAN, yardstick: Yardstick, count: int, part: str, device: torch.device
 ) -> dict[str, float]:
-    """The distances of `count` samples, made in evaluation mode, from the real images of a yardstick."""
+    """The distances of `count` samples from the real images of a yardstick. The model must be in evaluation mode."""
     return distances(feature_set(samples(family, count, part, device), yardstick.extractor), yardstick.real)
 
 
 def samples(family: VAE | GAN, count: int, part: str, device: torch.device) -> Iterator[Tensor]:
-    """Batches of uint8 images, from latents that are the same for every model with a code of the same size.
+    """Generate `count` images, yielded in batches of uint8 (N, C, H, W).
 
-    For each `part` of the real images that they are compared with they are others.
+    The latents are the same for every model with a code of the same size. Each `part` of the real images has latents
+    of its own.
     """
-    noise = generator(0, f"samples:{part}")  # on the CPU, so that they are the same on every device, too
+    noise = generator(0, f"samples:{part}")  # on the CPU, so that latents are the same on every device
     for begin in range(0, count, BATCH):
         latents = family.latents(min(BATCH, count - begin), noise).to(device)
         yield as_bytes(family.generate(latents))

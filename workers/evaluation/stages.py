@@ -1,4 +1,4 @@
-"""How the stages that measure, or make what is measured with, are done."""
+"""Handlers of the stages that measure models, and of those that make the classifiers and features for it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ class FeaturesHandler:
         self._context = context
 
     def holds(self, stage: Features) -> bool:
-        """Whether features of real images are there, taken with the weights that fakes will be seen with."""
+        """Whether the store has features of real images from the same weights that the fakes' features will be from.
+
+        Features from other weights are removed.
+        """
         store = self._context.archive.store
         found = instruments.real_features(store, stage.key)
         if found is None:
@@ -88,7 +91,7 @@ class SelectHandler:
         self._context = context
 
     def holds(self, stage: Select) -> bool:
-        """Whether it is known which state is best, and what was measured there is still there."""
+        """Whether the store knows the best state and still has its evaluation."""
         archive = self._context.archive
         fact = archive.selection(stage.key)
         return fact is not None and archive.evaluation(fact["evaluation"]) is not None
@@ -129,7 +132,7 @@ def judge_of(context: Context, stage: Evaluate) -> Judge | None:
 
 
 def part_of(context: Context, part: str, count: int) -> torch.Tensor:
-    """Images of a part of the data: the first of those to train on or held out, or the last held out."""
+    """The first `count` images of a part of the data; for the selection of an epoch, the last held-out images."""
     if part == "train":
         return context.train_images[:count]
     held_out = context.load(context.trial.dataset).held_out

@@ -1,4 +1,4 @@
-"""What measuring takes on a machine: each part of it, timed on a few images."""
+"""The time that measuring takes on this machine: each part of it, timed on a few images."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ from workers.models.families import GAN, VAE
 from workers.randomness import generator
 
 _IMAGES = 10
-"""Images that large networks are timed on."""
+"""Images on which large networks are timed."""
 
 _COMPARED = 500
-"""Features that are compared with as many."""
+"""Images in each of the two feature sets that are compared."""
 
 
 def measuring_seconds(trial: Trial, family: Family, place: torch.device) -> dict[str, Any]:
-    """Seconds of each part of measuring a network, under the field names of `Profile`.
+    """The seconds of each part of measuring a network, by the field names of `Profile`.
 
-    Parts that cannot be timed here are left out. How many images a trial measures makes no difference.
-
+    Parts that cannot be timed here are left out. The number of images that a trial measures makes no difference.
     `family` is the trial's network, with any weights, on the device `place`.
     """
     card = data.card_or_nominal(trial.dataset)
@@ -64,7 +63,7 @@ def _make(family: VAE | GAN, place: torch.device) -> None:
 
 @lru_cache
 def _of_features(distances: Distances, image: tuple[int, int, int], place: torch.device) -> dict[str, float]:
-    """Of taking features of images, and of comparing some with as many."""
+    """The seconds of computing the features of an image, and of comparing feature sets."""
     assert distances.features != "none"
     assert distances.features != "auto"
     size = SPACES[distances.features].dimensions
@@ -81,7 +80,7 @@ def _of_features(distances: Distances, image: tuple[int, int, int], place: torch
 
 
 def _extractor(distances: Distances, place: torch.device) -> Extractor | None:
-    """The network that features are taken with, or one that takes as long; None if there is none yet."""
+    """The network that computes features, or one that takes as long; None if its weights are not there yet."""
     if distances.features == "fashion":
         card = data.card_or_nominal(FashionMNIST())
         return instruments.Penultimate(classifiers.untrained("fashion", card, place).eval())
@@ -96,7 +95,7 @@ def _extractor(distances: Distances, place: torch.device) -> Extractor | None:
 
 
 def _cloud(count: int, size: int, purpose: str) -> FeatureSet:
-    """Features as those of images, of full rank."""
+    """Random features that take as long to compare as those of images; their covariance has full rank."""
     noise = generator(0, f"timing:{purpose}")
     values, spread = torch.randn(count, size, generator=noise), torch.randn(size, 2 * size, generator=noise).double()
     return FeatureSet(values, values.double().mean(0), spread @ spread.T / (2 * size))
@@ -104,7 +103,7 @@ def _cloud(count: int, size: int, purpose: str) -> FeatureSet:
 
 @lru_cache
 def _fitting(network: str, dataset: DatasetSpec, place: torch.device) -> float:
-    """Of training a classifier; the second of two steps is what every step takes."""
+    """The seconds of training a classifier: those of its second step, times the number of steps."""
     card, schooling = data.card_or_nominal(dataset), classifiers.SCHOOLINGS[network]
     images = torch.zeros(schooling.batch, *card.image, dtype=torch.uint8, device=place)
     labels = torch.zeros(schooling.batch, dtype=torch.long, device=place)
@@ -114,7 +113,7 @@ def _fitting(network: str, dataset: DatasetSpec, place: torch.device) -> float:
 
 @lru_cache
 def _judging(card: DatasetCard, place: torch.device) -> float:
-    """Of classifying an image and its reconstruction."""
+    """The seconds of classifying an image and its reconstruction."""
     judge = classifiers.untrained("resnet18", card, place).eval()
     images = torch.zeros(_IMAGES, *card.image, device=place)
 
@@ -126,7 +125,7 @@ def _judging(card: DatasetCard, place: torch.device) -> float:
 
 
 def _timed(work: Callable[[], object], place: torch.device) -> float:
-    """Seconds that `work` takes once all that is done only once is done."""
+    """The seconds of the second run of `work`. The first also does what is needed only once, such as allocation."""
     work()
     _finish(place)
     began = time.perf_counter()

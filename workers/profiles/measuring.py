@@ -1,4 +1,4 @@
-"""Measuring profiles: a few steps of training, a few images measured, and a trial that is over at once."""
+"""Measuring profiles: timing a few steps of training, the measuring of a few images, and a tiny trial."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ from workers.training.loop import optimizers_of, train
 from workers.trial import run_trial
 
 _EPOCHS, _STEPS, _SECONDS = 4, 20, 0.15
-"""Epochs that are timed, and how long they may be: in steps, and in seconds."""
+"""The number of epochs that are timed, and the most steps and seconds that one may take."""
 _log = logging.getLogger("tombola")
 
 
 def profile_or_unknown(trial: Trial, store: Store) -> Profile:
-    """The profile of a trial's model, or UNKNOWN with a warning if it cannot be trained: its trials will say why.
+    """The profile of a trial's model, or UNKNOWN with a warning if it cannot be trained. Its trials will say why.
 
     Raises:
-        TombolaError: if the model cannot be built for such images, the device is not there, or nor is the store.
+        TombolaError: if the model cannot be built for such images, or if the device or the store is missing.
     """
     return _or(UNKNOWN, trial.model, "measured", lambda: profile(trial, store))
 
 
 def sizes_or_unknown(trial: Trial) -> Profile:
-    """The profile of a trial's model as far as it is known without training: it takes NaN seconds.
+    """The profile of a trial's model as far as it is known without training: `epoch_seconds` is NaN.
 
     Raises:
         TombolaError: if the model cannot be built for such images.
@@ -63,13 +63,13 @@ def _or(instead: T, model: ModelSpec, what: str, look: Callable[[], T]) -> T:
         return look()
     except TombolaError:
         raise
-    except Exception as error:  # noqa: BLE001 - a user's model may raise anything, and none of it ends a sweep
+    except Exception as error:  # noqa: BLE001 - a user's model may raise anything, and it must not end a sweep
         _log.warning("%s cannot be %s, so estimates leave it out: %s", model.name, what, error)
         return instead
 
 
 def profile(trial: Trial, store: Store) -> Profile:
-    """The profile of a trial's model, from the store if it was measured on this machine before.
+    """The profile of a trial's model; it is read from the store if it was measured on this machine before.
 
     Raises:
         ValueError: if the model cannot be built for such images, or the device is not there.
@@ -77,7 +77,7 @@ def profile(trial: Trial, store: Store) -> Profile:
     known = known_profile(trial, store)
     if known is None:
         known = _measured(trial)
-        if known.feature_seconds or trial.evaluation.distances.features == "none":  # else its weights may come yet
+        if known.feature_seconds or trial.evaluation.distances.features == "none":  # else weights may be added later
             Objects(store).commit_fact(names.profile(profile_key(trial)), asdict(known))
     return known
 
@@ -99,17 +99,17 @@ def _measured(trial: Trial) -> Profile:
 
 
 def _steady(recipe: Recipe) -> Recipe:
-    """A recipe by which nothing diverges."""
+    """The recipe with a learning rate so small that nothing diverges."""
     return recipe.model_copy(update={"lr": 1e-12, "lr_discriminator": None})
 
 
 def _epoch_seconds(
     family: Family, recipe: Recipe, steps: int, image: tuple[int, int, int], place: torch.device
 ) -> float:
-    """Seconds of an epoch of so many steps, by shorter epochs that each do the same."""
+    """The seconds of an epoch of `steps` steps, estimated from shorter epochs of whole periods."""
     quick = _median_epoch(family, recipe, family.period, image, place)
     longer = min(_STEPS, steps, int(_SECONDS / quick * family.period)) // family.period * family.period
-    if longer > family.period:  # so that what comes once an epoch weighs as little as it does in whole epochs
+    if longer > family.period:  # work that is done once an epoch has a smaller share in longer epochs
         return _median_epoch(family, recipe, longer, image, place) / longer * steps
     return quick / family.period * steps
 
@@ -121,13 +121,14 @@ def _median_epoch(
     ends = [time.perf_counter()]
     for _ in train(family, optimizers_of(family, recipe), None, images, recipe, 0, 0, _EPOCHS):
         ends.append(time.perf_counter())
-    return statistics.median(end - begin for begin, end in pairwise(ends[1:]))  # the first allocates
+    return statistics.median(end - begin for begin, end in pairwise(ends[1:]))  # the first epoch allocates memory
 
 
 def _seconds_around(trial: Trial) -> dict[str, float]:
-    """Seconds that a trial and a stage take besides training and measuring.
+    """The seconds that a trial and a stage take besides training and measuring.
 
-    A tiny trial is run twice, and the second run is timed. Empty if it fails; the real trials will show the reason.
+    A tiny trial is run twice, and the second run is timed. If it fails, the result is empty; the real trials will
+    show the reason.
     """
     image = data.card(trial.dataset).image
     few = Split(
@@ -139,7 +140,7 @@ def _seconds_around(trial: Trial) -> dict[str, float]:
         sparsity=0.2,
         recipe=_steady(trial.recipe),
         epochs=1,
-        code=None,  # in an empty store it is what is here
+        code=None,  # run_trial fills in the code that is here
         evaluation=Evaluation(samples=1, grid=0, distances=Distances(features="none")),
     )
     with TemporaryDirectory() as folder:
@@ -148,7 +149,7 @@ def _seconds_around(trial: Trial) -> dict[str, float]:
             clock = _Clock()
             try:
                 status = run_trial(again, open_store(folder), listen=clock.listen, load=lambda _: few)
-            except StoreError:  # a folder for temporary files need not be fit for a store
+            except StoreError:  # the folder for temporary files may not support a store
                 return {}
             if status != "done":
                 return {}
@@ -156,7 +157,7 @@ def _seconds_around(trial: Trial) -> dict[str, float]:
 
 
 class _Clock:
-    """Tells apart by a trial's reports what it takes besides epochs."""
+    """Measures, by a trial's reports, the time that it takes besides epochs."""
 
     def __init__(self) -> None:
         self._began = self._committed = time.perf_counter()
@@ -171,7 +172,7 @@ class _Clock:
             self._stages.add(report.stage)
 
     def seconds(self) -> dict[str, float]:
-        """To be asked when the trial has ended."""
+        """The seconds by the field names of `Profile`. Call it right after the trial has ended."""
         stages = self._committed - self._began - self._training
         return {
             "trial_seconds": time.perf_counter() - self._committed,

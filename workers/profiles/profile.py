@@ -1,4 +1,4 @@
-"""Profiles: how large a model is, and how long on a machine what is done with it takes."""
+"""Profiles: how large a model is, and how long work with it takes on this machine."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from workers.store.objects import Objects
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Sizes in bytes of a state kept in full and of its weights alone, prunable weights, and seconds that work takes.
+    """The size of a model, and the seconds that work with it takes.
 
-    `epoch_flops` are the FLOPs of one dense epoch. `not_prunable` names the parameters that no mask can prune.
+    Size: `full_bytes` is a state kept in full, `weights_bytes` its weights alone. `prunable` is the number of prunable
+    weights; `not_prunable` names the parameters that no mask can prune.
 
-    `epoch_seconds` are those of an epoch, `trial_seconds` what a trial takes besides its stages, such as writing rows,
-    and `stage_seconds` what a stage takes besides epochs and measuring, such as reading and writing states.
+    Training: `epoch_seconds` and `epoch_flops` are those of one dense epoch. `epoch_seconds` is NaN if it was not
+    measured. `trial_seconds` is the time of a trial outside its stages, such as writing rows. `stage_seconds` is the
+    time of a stage outside epochs and measuring, such as reading and writing states.
 
-    Of measuring there are the seconds of an image: `image_seconds` by all but distances, `sample_seconds` to make one,
-    `feature_seconds` to take its features, and `judge_seconds` to classify it and its reconstruction. Comparing n
-    features takes `frechet_seconds` + n² `pair_seconds`; `generators` networks are compared. `fit_seconds` are those
-    of training a classifier, by its network.
-
-    Seconds of epochs are NaN where they were not measured.
+    Measuring, in seconds for an image: `image_seconds` for all metrics but distances, `sample_seconds` to generate it,
+    `feature_seconds` to compute its features, `judge_seconds` to classify it and its reconstruction. Comparing n
+    features with n others takes `frechet_seconds` + n² `pair_seconds`. `generators` is the number of networks whose
+    samples are compared. `fit_seconds` is the time to train a classifier, by the name of its network.
     """
 
     full_bytes: int
@@ -52,7 +52,7 @@ class Profile:
     fit_seconds: Mapping[str, float] = field(default_factory=dict)
 
     def seconds_of(self, stage: Stage) -> float:
-        """Seconds that a stage takes besides the epochs that it trains. Selecting may take one more evaluation."""
+        """The seconds of a stage without the epochs that it trains. A selection may include one more evaluation."""
         match stage:
             case Fit():
                 return self.stage_seconds + self.fit_seconds.get(stage.network, 0.0)
@@ -81,11 +81,14 @@ class Profile:
 
 
 UNKNOWN = Profile(0, 0, 0, 0.0)
-"""The profile of a model that does not train."""
+"""The profile of a model that cannot be built or trained."""
 
 
 def profile_key(trial: Trial, card_of: Callable[[DatasetSpec], DatasetCard] = data.card_or_nominal) -> str:
-    """Trials with the same key have the same profile on this machine; `card_of` finds the card of a data set."""
+    """The key of a trial's profile. Trials with the same key have the same profile on this machine.
+
+    `card_of` finds the card of a data set.
+    """
     facts = trial.model_dump(include={"model", "dataset", "recipe", "resources", "code"})
     measured = trial.evaluation.model_dump(include={"distances", "downstream"})
     there = {"data": card_of(trial.dataset).fingerprint, "host": platform.node()}
@@ -93,5 +96,5 @@ def profile_key(trial: Trial, card_of: Callable[[DatasetSpec], DatasetCard] = da
 
 
 def known_profile(trial: Trial, store: Store) -> Profile | None:
-    """The profile of a trial, if it was measured on this machine before."""
+    """The profile of a trial, or None if it was not measured on this machine before."""
     return Objects(store).read_fact(names.profile(profile_key(trial)), Profile)

@@ -1,1 +1,1 @@
-"""Rows: the columns of the datasets, and what a trial writes into them."""
+"""Rows: the columns of the datasets in a store, and the rows that a trial writes into them."""

@@ -1,4 +1,4 @@
-"""The account that a trial gives of itself: its rows."""
+"""The rows of a trial, made from what it has left in the store."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _log = logging.getLogger("tombola")
 
 
 def account_without_ticket(lab: Workbench) -> tuple[Row, list[Row]]:
-    """What a search cost in which no mask emerged, and its history."""
+    """The cost columns and the history of a search in which no mask emerged."""
     course = _Course(lab, None, None)
     return course.search(), list(course.history())
 
 
 def account(lab: Workbench, outcome: Outcome) -> dict[str, list[Row]]:
-    """The rows of a finished trial, by their dataset."""
+    """The rows of a finished trial, by the name of the dataset."""
     rows = _Account(lab, outcome)
     return {
         names.TRIALS: [rows.trial()],
@@ -45,7 +45,10 @@ def account(lab: Workbench, outcome: Outcome) -> dict[str, list[Row]]:
 
 
 def records(archive: Archive, stretch: Stretch) -> Iterator[SegmentRecord]:
-    """The records of the segments that a stretch was trained in, the last one first."""
+    """The records of the segments in which a stretch was trained, the last one first.
+
+    They end with a warning at a record that is lost.
+    """
     line, epoch = stretch.state.line.key, stretch.state.epoch
     while epoch > stretch.begin:
         record = archive.segment(State(stretch.state.line, epoch)) or archive.ledger.passing(line, epoch)
@@ -59,7 +62,10 @@ def records(archive: Archive, stretch: Stretch) -> Iterator[SegmentRecord]:
 
 
 class _Course:
-    """What a trial trained, and what finding its ticket took; `trained` is the ticket's own training, if it has one."""
+    """What a trial trained, and what the search for its ticket cost.
+
+    `trained` is the ticket's own training, or None if no ticket was found.
+    """
 
     def __init__(self, lab: Workbench, ticket: Ticket | None, trained: Stretch | None) -> None:
         self._lab = lab
@@ -70,7 +76,7 @@ class _Course:
         self._costs: dict[tuple[Giver, MaskKey, Slim | None], Cost] = {}
 
     def history(self) -> Iterator[Row]:
-        """What was logged at every epoch, and how far masks that were looked at were from each other."""
+        """The rows of all quantities logged at every epoch, and of the distances between early-bird masks."""
         for position, stretch in enumerate(self._stretches):
             line = stretch.state.line
             for record in reversed(self._records[line.key]):
@@ -84,9 +90,9 @@ class _Course:
                         yield self._logged(position, line, number, f"distance_from_{earlier}", distance)
 
     def search(self) -> Row:
-        """What finding the ticket took: all training that its start state and its mask are made by, and choosing.
+        """The cost columns of the search: all training behind the start state and the mask, and choosing masks.
 
-        A network that takes nothing but its size from a ticket needs no search.
+        A small dense network takes only its size from a ticket, so its search costs nothing.
         """
         ticket = self._ticket_found
         if ticket is None:
@@ -121,7 +127,7 @@ class _Course:
         return self._costs[known]
 
     def _maker(self, line: Line) -> Workbench:
-        """Who trains a line: the trial itself, or the one whose ticket it takes."""
+        """The workbench that trains a line: that of the trial itself, or that of its source."""
         maker = self._lab.makers[line.key]
         assert isinstance(maker, Workbench)
         return maker
@@ -140,7 +146,7 @@ class _Course:
 
 
 class _Account(_Course):
-    """All of a finished trial."""
+    """All rows of a finished trial."""
 
     def __init__(self, lab: Workbench, outcome: Outcome) -> None:
         self._ticket: Stretch = ticket_stretch(outcome)
@@ -187,7 +193,7 @@ class _Account(_Course):
         }
 
     def scores(self) -> Iterator[Row]:
-        """What was measured at every epoch that was looked at, and on which images."""
+        """The rows of all metrics at every epoch that was measured, with the part of the images."""
         lab, outcome = self._lab, self._outcome
         last = lab.stages[outcome.evaluation]
         assert isinstance(last, Evaluate)
@@ -226,7 +232,7 @@ class _Account(_Course):
             }
 
     def _found_how(self) -> Row:
-        """How the mask was found, and what it did to layers and channels."""
+        """The columns that say how the mask was found, and what it removes of layers and channels."""
         lab, mask = self._lab, self._mask
         networks = nn.ModuleDict({name: self._family.networks[name] for name in self._family.bodies})
         channels = list(kept_channels(channel_groups(networks), mask).values())
@@ -242,13 +248,13 @@ class _Account(_Course):
         }
 
     def _unmapped(self) -> str | None:
-        """The roles of kernels that a mask which moved is not of."""
+        """The roles of the kernels that a transferred mask does not cover; None for a mask that was not transferred."""
         if not isinstance(self._lab.trial.finder, Transfer) or self._outcome.ticket.mask == DENSE:
             return None
         return ", ".join(self._family.role(name) for name in self._family.kernels() if name not in self._mask)
 
     def _measured_by(self) -> Row:
-        """How many images were measured, and what the distances were measured with."""
+        """The columns that say how many images were measured, and with what the distances were measured."""
         evaluation = self._lab.trial.evaluation
         stage = self._lab.stages[self._outcome.evaluation]
         assert isinstance(stage, Evaluate)

@@ -1,4 +1,4 @@
-"""Rows: what a trial leaves in Parquet, one file for each trial and data set of rows."""
+"""The columns of the datasets, and writing rows as Parquet: one file for each trial and dataset."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
 
 TEXT, WHOLE, REAL = pa.string(), pa.int64(), pa.float64()
 OPTIONS = built_in()
-"""The columns of options, as a sweep names them; a plugin's own are in `spec` alone."""
+"""The columns of options, by their names in a sweep. A plugin's own options are only in the column `spec`."""
 _ARROW = {str: TEXT, int: WHOLE, float: REAL, bool: pa.bool_()}
 
 TRIALS = _schema(
@@ -156,15 +156,15 @@ SCHEMAS = {names.TRIALS: TRIALS, names.SCORES: SCORES, names.HISTORY: HISTORY, n
 
 
 def row_name(dataset: str, trial: Trial) -> str:
-    """The name of the file that holds the rows of a trial, as its evaluation measures it."""
+    """The name of the file with the rows of a trial. It differs for each evaluation of the trial."""
     return names.rows(dataset, trial.id, digest(trial.evaluation.model_dump()))
 
 
 def fingerprints(trial: Trial) -> dict[str, str | None]:
-    """Of the data that a trial is trained on, and of that of its source.
+    """The fingerprints of the data that a trial trains on, and of the data of its source.
 
     Raises:
-        DataError: if some of it is missing.
+        DataError: if some of the data is missing.
     """
     own, *others = (data.card(dataset).fingerprint for dataset in datasets_of(trial))
     return {"data_fingerprint": own, "source_fingerprint": ",".join(others) or None}
@@ -194,7 +194,7 @@ def identity(trial: Trial) -> dict[str, Any]:
 
 
 def _options(trial: Trial) -> dict[str, Any]:
-    """The options that have columns. One that a plugin gives another type has none of its own."""
+    """The options that have columns. The column stays empty if a plugin's option of that name has another type."""
     given = options(json.loads(trial.spec_json))
     return {name: given[name] for name, kind in OPTIONS.items() if _is(given.get(name), kind)}
 
@@ -212,12 +212,12 @@ def write_unsuccessful(
     known: Mapping[str, Any] = MappingProxyType({}),
     history: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Write the row of a trial that has no result, with what is `known` of it, and its history if it has one."""
+    """Write the row of a trial without a result, with the columns that are `known`, and its history if it has one."""
     row = {**identity(trial), "status": status, "error": error, "traceback": traceback, **known}
     write_rows(store, trial, {names.TRIALS: [row]} | ({names.HISTORY: history} if history else {}))
 
 
 def write_rows(store: Store, trial: Trial, rows: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
-    """Write the rows of a trial, those of `trials` last: their file says that all is there."""
+    """Write the rows of a trial. Those of `trials` come last, because their file marks the trial as complete."""
     for dataset in sorted(rows, key=lambda name: name == names.TRIALS):
         store.put_if_absent(row_name(dataset, trial), packed(rows[dataset], SCHEMAS[dataset]))

@@ -1,1 +1,1 @@
-"""Tickets in files: written, read, and described."""
+"""Tickets in files: writing, reading and describing them."""

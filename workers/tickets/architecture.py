@@ -1,4 +1,4 @@
-"""Architectures: networks as JSON, from which plain PyTorch can rebuild them."""
+"""Architectures: descriptions of networks as JSON, from which plain PyTorch can rebuild them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from workers.models.backbones.residual import Residual
 from workers.models.layers.spectral import SpectralNorm, spare_empty_kernels
 
 Node = dict[str, Any]
-"""A module: its `kind`, and either its `children`, each a name and a node, or its constructor's `arguments`.
+"""A module: its `kind`, and either its `children`, as pairs of name and node, or its constructor's `arguments`.
 
-A layer may be marked as `spectral_norm`.
+A layer with spectral norm is marked `spectral_norm`.
 """
 
 _CONTAINERS: dict[type[nn.Module], str] = {nn.Sequential: "Sequential", Residual: "Residual"}
@@ -28,17 +28,17 @@ _SPECTRAL = {"weight": [SpectralNorm]}
 
 
 class UndescribedError(ValueError):
-    """A network that there are no words for; the message says why."""
+    """A network cannot be described; the message says why."""
 
 
 def architecture(networks: nn.ModuleDict, inputs: Mapping[str, Tensor]) -> dict[str, Node]:
-    """Every network by its name, in words that were tried: what they rebuild computes the same of `inputs`.
+    """Describe every network, by its name, and check that the rebuilt network computes the same from `inputs`.
 
-    A layer of torch is described by the arguments of its constructor that it has as attributes of the same name. It may
-    be changed in ways that these do not tell, so the words are believed only once a network was rebuilt from them.
+    A layer of torch is described by those arguments of its constructor that it has as attributes of the same name. The
+    check is needed because a layer may have been changed in ways that these arguments do not show.
 
     Raises:
-        UndescribedError: if a module is none of torch's, or is another one when it is rebuilt.
+        UndescribedError: if a module is no layer of torch.nn, or if the rebuilt network differs.
     """
     described = {name: _node(network, name) for name, network in networks.items()}
     for name, node in described.items():
@@ -49,7 +49,7 @@ def architecture(networks: nn.ModuleDict, inputs: Mapping[str, Tensor]) -> dict[
 def _node(module: nn.Module, path: str) -> Node:
     kind = type_before_parametrizations(module)
     if kind in _CONTAINERS:
-        # Not `named_children`, which leaves out a layer that stands in a body for the second time.
+        # Not `named_children`, which skips a layer that occurs in a body for the second time.
         children = [
             [name, _node(child, f"{path}.{name}")] for name, child in module._modules.items() if child is not None
         ]
@@ -61,7 +61,7 @@ def _node(module: nn.Module, path: str) -> Node:
 
 
 def _arguments(layer: nn.Module, kind: type[nn.Module]) -> dict[str, Any]:
-    """Of a layer's constructor the arguments that the layer has as plain values; a parameter is there or is not."""
+    """The constructor's arguments that a layer has as plain values; for a bias, whether there is one."""
     found: dict[str, Any] = {}
     for name in inspect.signature(kind).parameters:
         value = getattr(layer, name, inspect.Parameter.empty)
@@ -89,9 +89,9 @@ def _is_normalised(layer: nn.Module, path: str) -> bool:
 
 
 def _check(name: str, network: nn.Module, node: Node, inputs: Tensor) -> None:
-    """Raise UndescribedError unless what is rebuilt has the tensors of the network, and computes the same.
+    """Raise UndescribedError unless the rebuilt network has the tensors of the network, and computes the same.
 
-    In float64, where the order of sums, which a layout of tensors may change, makes no difference that counts.
+    Both compute in float64. The memory layout of tensors may change the order of sums, which is negligible there.
     """
     try:
         rebuilt = _rebuilt(node)
@@ -106,7 +106,7 @@ def _check(name: str, network: nn.Module, node: Node, inputs: Tensor) -> None:
 
 
 def _rebuilt(node: Node) -> nn.Module:
-    """The module that a node describes, as whoever reads a ticket builds it."""
+    """The module that a node describes, built as a reader of the ticket builds it."""
     children = [(name, _rebuilt(child)) for name, child in node.get("children", [])]
     if node["kind"] == "Residual":
         return Residual(**dict(children))

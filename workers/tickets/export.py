@@ -1,4 +1,4 @@
-"""Tickets as files that plain PyTorch can use."""
+"""Writing tickets to files that plain PyTorch can use."""
 
 from __future__ import annotations
 
@@ -33,29 +33,29 @@ _log = logging.getLogger("tombola")
 
 
 class ExportError(TombolaError):
-    """A ticket that cannot be written."""
+    """A ticket cannot be written."""
 
 
 def export_ticket(
     store: Store, trial: Trial, state_key: str, mask: Mask, path: Path, metrics: Mapping[str, float] | None = None
 ) -> None:
-    """Write a ticket: weights and buffers under their own names, masks as bool tensors under `mask/<name>`.
+    """Write a ticket to `path`: weights and buffers under their own names, masks as bool tensors `mask/<name>`.
 
-    Without `metrics` the weights are those that the ticket starts from. With `metrics`, which were measured there, they
-    are those that it was trained to, masked. A network that follows another has no mask of its own; it is masked in
-    either case, as training does before its first step.
+    The weights are those of the state `state_key`, written line@epoch. For a start state, leave out `metrics`: the
+    weights are not masked. For the state of the trained ticket, give its `metrics`: the weights are masked. A network
+    that follows another has no mask of its own. It is masked in both cases, as training does before its first step.
 
     The metadata hold, as JSON or text:
 
     - the trial's spec, the epoch of these weights, and the version of tombola;
-    - the model of these weights, which is narrower than the trial's for a small dense network, and the shape of its
+    - the model of these weights, which for a small dense network is narrower than the trial's, and the shape of its
       images;
-    - its architecture, if it can be described, and the role of every tensor;
+    - the model's architecture, if it can be described, and the role of every tensor;
     - the optimizer that the ticket's training begins with;
-    - of a trained ticket its metrics.
+    - the metrics, for a trained ticket.
 
     Raises:
-        ExportError: if the state is gone and cannot be made again, or the file cannot be written.
+        ExportError: if the state is gone and cannot be made again, or if the file cannot be written.
     """
     line, _, epoch = state_key.partition("@")
     weights = _weights(store, trial, State(Line(line), int(epoch)))
@@ -75,7 +75,7 @@ def export_ticket(
         "optimizer": _optimizer(trial),
     }
     try:
-        metadata["architecture"] = json.dumps(_architecture(family, tensors, image))  # None is an argument, too
+        metadata["architecture"] = json.dumps(_architecture(family, tensors, image))  # canonical_json would drop None
     except UndescribedError as error:
         _log.warning("%s describes no architecture, so that only tombola can rebuild it: %s", path, error)
     if metrics is not None:
@@ -87,7 +87,7 @@ def export_ticket(
 
 
 def _architecture(family: Family, tensors: Mapping[str, Tensor], image: Image) -> dict[str, Node]:
-    """What the networks of a model are made of, tried on images and codes with these weights."""
+    """Describe the networks of a model; the check uses these weights, and random images and codes."""
     materialise(family, torch.device("cpu"))
     restore(tensors, family, {})
     noise = generator(0, "architecture")
@@ -97,9 +97,9 @@ def _architecture(family: Family, tensors: Mapping[str, Tensor], image: Image) -
 
 
 def _optimizer(trial: Trial) -> str:
-    """The optimizer that training a trial's ticket begins with.
+    """The optimizer that training of a trial's ticket begins with.
 
-    It is `fresh`, `rewound` to the moments of an earlier epoch, or `kept` where training just goes on.
+    It is `fresh`, `rewound` to the moments of an earlier epoch, or `kept` if training simply continues.
     """
     outcome = run_program(Recorder(trial, data.card(trial.dataset), data.card_or_nominal), trial)
     if outcome.moments is None:
@@ -108,11 +108,11 @@ def _optimizer(trial: Trial) -> str:
 
 
 def _weights(store: Store, trial: Trial, state: State) -> dict[str, Tensor]:
-    """Weights and buffers in a state of a trial, which is made again if it is gone."""
+    """The weights and buffers of a state of a trial. If the state is gone, it is made again."""
     archive = Archive(store)
     point = archive.point(state, moments=False)
     if point is None:
-        run_trial(trial, store)  # its rows stay; what it is made of and has been lost is made again
+        run_trial(trial, store)  # makes lost states and masks again; the trial's rows stay
         point = archive.point(state, moments=False)
     if point is None:
         raise ExportError(f"state {state.key} of trial {trial.id} is gone from the store and could not be made again")
@@ -120,7 +120,7 @@ def _weights(store: Store, trial: Trial, state: State) -> dict[str, Tensor]:
 
 
 def _built_for(tensors: Mapping[str, Tensor], spec: ModelSpec, image: Image) -> tuple[ModelSpec, Family]:
-    """The model of the width that these weights are of."""
+    """The model with the width that fits these weights: its spec and its family."""
     for width in range(spec.width, 0, -1):
         narrow = spec.model_copy(update={"width": width})
         family = build(narrow, image)

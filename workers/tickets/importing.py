@@ -1,4 +1,4 @@
-"""Importing: ticket files, checked and brought into a store, from where they move to other models."""
+"""Importing: checking ticket files and putting them into a store, from which they are transferred to other models."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from workers.store.backends import Store
 
 
 def import_ticket(store: Store, path: Path) -> str:
-    """Store the ticket in a file as a source of transfers; returns its id. One that is there already stays.
+    """Store the ticket in a file as a source of transfers; return its id. A ticket that is already stored stays.
 
     Raises:
-        TicketError: if the file is not a whole ticket of a model that is known here.
+        TicketError: if the file cannot be read, is no complete ticket, or is for a model that is unknown here.
     """
     try:
         content = path.read_bytes()
@@ -45,7 +45,7 @@ def import_ticket(store: Store, path: Path) -> str:
     name, archive = source.sha256[:16], Archive(store)
     archive.commit_mask(imported_mask(source.sha256), Mask(ticket.masks))
     archive.commit_point(imported_state(source.sha256), FULL, Point(ticket.weights, None))
-    # last, so that where it is the mask and the state are too
+    # The fact comes last, so that a store with the fact also has the mask and the state.
     fact = {**source.model_dump(), "trial": ticket.metadata.get("trial"), "plugins": plugins}
     archive.objects.commit_fact(names.ticket(name), fact)
     return name
@@ -53,7 +53,7 @@ def import_ticket(store: Store, path: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Ticket:
-    """What a ticket file holds: weights and buffers, and masks, both by the names of the model's tensors."""
+    """The content of a ticket file: weights and buffers, and masks, both by the names of the model's tensors."""
 
     weights: dict[str, Tensor]
     masks: dict[str, Tensor]
@@ -63,7 +63,7 @@ class _Ticket:
 def _parsed(content: bytes) -> _Ticket:
     try:
         tensors = load(content)
-    except (SafetensorError, KeyError) as error:  # a KeyError is a type of numbers that torch has not
+    except (SafetensorError, KeyError) as error:  # KeyError: a number type that torch does not have
         raise TicketError(f"is not a safetensors file, or is damaged: {error}") from error
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata = header.get("__metadata__") or {}
@@ -75,10 +75,12 @@ def _parsed(content: bytes) -> _Ticket:
 
 
 def _model(sha256: str, metadata: Mapping[str, str]) -> tuple[Imported, Family, tuple[str, ...]]:
-    """Which model and images a ticket is for, that model, and the plugins of its trial if it cannot be built without.
+    """The model and image shape that a ticket is for, the built model, and the plugins that building it needs.
+
+    The plugins of the ticket's trial are imported only if the model cannot be built without them.
 
     Raises:
-        TicketError: if it cannot be built.
+        TicketError: if the model cannot be built.
     """
     trial = _entry(metadata, "trial") if "trial" in metadata else None
     plugins = trial.get("plugins") if isinstance(trial, dict) else None
@@ -101,7 +103,7 @@ def _built(sha256: str, metadata: Mapping[str, str]) -> tuple[Imported, Family]:
         return source, build(source.model, source.image)
     except ValidationError as error:
         raise TicketError(f"is not understood here: {sentence(error)}") from error
-    except (TombolaError, RuntimeError, TypeError) as error:  # the latter two are torch's, of sizes it cannot have
+    except (TombolaError, RuntimeError, TypeError) as error:  # torch raises the latter two for impossible sizes
         raise TicketError(f"is of a model that cannot be built: {first_line(error)}") from error
 
 
@@ -115,7 +117,7 @@ def _entry(metadata: Mapping[str, str], name: str) -> Any:
 
 
 def _check(ticket: _Ticket, source: Imported, family: Family) -> None:
-    """Raises TicketError if tensors are not those of the model, or masks not of its kernels."""
+    """Raise TicketError if tensors or roles do not fit the model, or masks do not fit its kernels."""
     title = f"a {source.model.title} of width {source.model.width}"
     expected = family.networks.state_dict()
     _check_names(ticket.weights, expected, title)
@@ -159,5 +161,5 @@ def _check_roles(roles: Any, family: Family, title: str) -> None:
 
 
 def _form(tensor: Tensor) -> str:
-    """Type and shape of a tensor, for people."""
+    """The type and shape of a tensor, as text for a message."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {'x'.join(map(str, tensor.shape)) or 'scalar'}"

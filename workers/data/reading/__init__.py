@@ -1,1 +1,1 @@
-"""Reading data sets: files, pictures, checks, and the cache of what was decoded."""
+"""Reading data sets: files, pictures, checks, and the cache of decoded images."""

@@ -1,4 +1,4 @@
-"""Data sets that are decoded once: their images are kept as plain arrays and mapped into memory."""
+"""Data sets that are decoded once; their images are kept as plain arrays on disk and memory-mapped."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _log = logging.getLogger("tombola")
 
 
 class Decoder(Protocol):
-    """A module or object that knows what one data set is made of."""
+    """A module or object that finds and decodes the files of one data set."""
 
     def files(self, spec: DatasetSpec) -> Files:
-        """The files that it is made of.
+        """The files of the data set.
 
         Raises:
-            DataError: if they are missing; it says where they were looked for and how to get them.
+            DataError: if they are missing; the message says where they were looked for and how to get them.
         """
 
     def words(self, spec: DatasetSpec) -> dict[str, str]:
-        """Its `split` and its `transform` in words: other words stand for another data set."""
+        """The `split` and the `transform` in words. They are part of the fingerprint: other words, other data set."""
 
     def decode(self, spec: DatasetSpec, files: Files) -> Split:
         """The images in `files`.
@@ -46,7 +46,7 @@ class Decoder(Protocol):
 
 
 class Cached:
-    """A data set whose images are decoded once, and again when its files change or its cache is damaged."""
+    """A data set that is decoded once, and again only when its files change or its cache is damaged."""
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
@@ -64,7 +64,7 @@ class Cached:
             stamp = files.stamp()
         except OSError as error:
             raise DataError(f"data set {spec.name}: its files cannot be read: {shown(str(error))}") from error
-        # What is left out is part of it, so that it is told of whenever it changes.
+        # `left_out` is part of the digest: when it changes, the data set is decoded again, which warns again.
         made_of = {"spec": spec.model_dump(exclude={"fraction"}), "words": words, "files": [stamp, files.left_out]}
         folder = decoded_folder() / digest(made_of)
         if folder.is_dir():
@@ -82,7 +82,10 @@ class Cached:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What stands beside the arrays: the card, the SHA-256 of each array's file by its name, and that of these two."""
+    """The content of card.json, which lies beside the arrays.
+
+    `sha256` holds the SHA-256 of each array's file by the array's name; `checksum` is the digest of card and `sha256`.
+    """
 
     card: DatasetCard
     sha256: dict[str, str]
@@ -110,7 +113,7 @@ def _split(folder: Path) -> Split:
 def _array(path: Path, sha256: str) -> Images:
     if _sha256_of_file(path) != sha256:
         raise DataError(f"the checksum of {path.name} is wrong")
-    # A plain view of the mapping: Ray shares plain arrays between processes, but copies memmaps.
+    # Return a plain view of the memmap: Ray shares plain arrays between processes, but copies memmaps.
     return np.asarray(np.load(path, mmap_mode="r"))
 
 
@@ -127,12 +130,12 @@ def _write(folder: Path, split: Split, words: Mapping[str, str]) -> None:
         try:
             made.rename(folder)
         except OSError:
-            if not folder.is_dir():  # where it is, another process has been faster
+            if not folder.is_dir():  # if it is there, another process was faster
                 raise
 
 
 def _remove(folder: Path) -> None:
-    # Renamed first, so that no other process finds half of it; another may also have been faster.
+    # Rename first, so that no other process finds half a folder. Another process may have removed it already.
     with TemporaryDirectory(prefix=".", dir=folder.parent) as scratch, suppress(FileNotFoundError):
         folder.rename(Path(scratch) / folder.name)
 
@@ -148,7 +151,7 @@ def _arrays(split: Split) -> dict[str, Images | Labels]:
 
 
 def _card(arrays: Mapping[str, Images | Labels], words: Mapping[str, str]) -> DatasetCard:
-    # Of the arrays and not of their files, whose headers are numpy's affair.
+    # Hash the arrays, not their files: another version of numpy may write another header.
     sha256 = {name: hashlib.sha256(array.data).hexdigest() for name, array in arrays.items()}
     content = {name: sha256[name] for name in ("train", "held_out")}
     labels = {name: sha256[name] for name in arrays if name not in content}

@@ -1,4 +1,4 @@
-"""What is known of a data set without training on it, and its images."""
+"""The types of data sets: cards, which hold facts about them, and splits, which hold their images."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ Labels = npt.NDArray[np.uint8]
 
 
 class DataError(TombolaError):
-    """Data that is missing or damaged; the message says where it was looked for and how to get it."""
+    """Data is missing or damaged; the message says where it was looked for and how to get it."""
 
 
 class MissingDataError(DataError):
-    """Data whose files are not on this machine, or not all of them."""
+    """Some or all files of a data set are not on this machine."""
 
 
 NOMINAL = "nominal-"
-"""What the fingerprint of a card begins with that is of no images: no other fingerprint does, as they are digests."""
+"""Prefix of the fingerprint of a nominal card. All other fingerprints are digests, which never begin with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetCard:
-    """What keys and plans need: `fingerprint` stands for content, split and transform; `image` is (C, H, W).
+    """The facts about a data set that keys and plans need.
 
-    `labels` stands for the labels of all images, of `classes` classes; a data set without labels has 0 classes.
+    `fingerprint` identifies content, split and transform. `image` is (C, H, W). `train` and `held_out` count images.
+    `labels` is a digest of the labels of all images, and `classes` their number of classes. A data set without labels
+    has 0 classes and an empty digest.
     """
 
     fingerprint: str
@@ -44,13 +46,13 @@ class DatasetCard:
 
     @property
     def nominal(self) -> bool:
-        """Whether it is of a definition, and not of images that are here."""
+        """Whether the card comes from a definition, not from images on this machine."""
         return self.fingerprint.startswith(NOMINAL)
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images to train on and images held out for evaluation, with their labels where a data set has any."""
+    """Images to train on and images held out for evaluation, with their labels if the data set has any."""
 
     train: Images
     held_out: Images

@@ -1,4 +1,4 @@
-"""Checks what a data source returns, so that training never uses images of a wrong form."""
+"""Checks of what a data source returns, so that training never uses images of a wrong form."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _MENDS = {
     "u": "bring them to the range 0 to 255 first, then images.astype(np.uint8)",
     "i": "bring them to the range 0 to 255 first, then images.astype(np.uint8)",
 }
-"""How to make images of another kind (numpy's letter for it) what is wanted; only their source knows their range."""
+"""Advice for images of a wrong dtype, by numpy's letter for its kind. Only the source knows the range of its values."""
 
 
 def checked_card(name: str, card: DatasetCard) -> DatasetCard:
-    """The card that the source of data set `name` gives, once it is known to be one.
+    """The card that the source of data set `name` returned, after a check of its fields.
 
     Raises:
-        DataError: if a field of it is not what it should be.
+        DataError: if it is no DatasetCard, or if a field is wrong.
     """
     if not isinstance(card, DatasetCard):
         raise DataError(f"data set {name}: its card is of type {type(card).__name__}; wanted is a DatasetCard")
@@ -47,12 +47,12 @@ def checked_card(name: str, card: DatasetCard) -> DatasetCard:
 
 
 def checked_split(name: str, split: Split, card: DatasetCard) -> Split:
-    """The images that the source of data set `name` gives, once they are known to be those of its `card`.
+    """The images that the source of data set `name` returned, after a check against its `card`.
 
-    Arrays come back contiguous, and as plain ones, which processes can share.
+    The returned arrays are contiguous, plain numpy arrays, which processes can share.
 
     Raises:
-        DataError: if they are not, or are no images as tombola trains on.
+        DataError: if the images do not match the card, or do not have the form that training needs.
     """
     if not isinstance(split, Split):
         raise DataError(f"data set {name}: it loads a {type(split).__name__}; wanted is a Split")
@@ -94,7 +94,7 @@ def _labels(what: str, labels: Labels | None, count: int, classes: int) -> Label
 
 
 def _check_type(what: str, array: Any, wanted: str) -> None:
-    # Not isinstance: a masked array would lose its mask without a word.
+    # Not isinstance: a masked array would pass, and silently lose its mask.
     if type(array) not in (np.ndarray, np.memmap):
         raise DataError(
             f"{what} is of type {type(array).__name__}; {wanted} in a numpy array (of a tensor, tensor.cpu().numpy())"

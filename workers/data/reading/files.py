@@ -1,4 +1,4 @@
-"""The files that a data set is made of."""
+"""The files of a data set."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from workers.data.reading.card import DataError, MissingDataError
 from workers.data.reading.folders import data_folder
 
 _LONGEST = 200
-"""Characters of a path that a message shows."""
+"""The most characters of a path that a message shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Files of one folder, by their paths in it; `left_out` tells of others there that are not read."""
+    """Files by their paths relative to `root`. `left_out` describes other files in that folder, which are not read."""
 
     root: Path
     names: tuple[str, ...]
@@ -29,16 +29,20 @@ class Files:
         return [name for name in self.names if not (self.root / name).is_file()]
 
     def stamp(self) -> list[tuple[str, int, int]]:
-        """What changes whenever a file does; names are those of the file system, in hex, as they may be no UTF-8."""
+        """Path, size in bytes and modification time of each file, which show whether a file has changed.
+
+        Paths are in hex, because they may not be valid UTF-8.
+        """
         stats = ((name, (self.root / name).stat()) for name in self.names)
         return [(os.fsencode(name).hex(), stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
 def first_found(dataset: str, candidates: Iterable[Files], remedy: str) -> Files:
-    """The first of `candidates` that is there, all of it.
+    """The first of `candidates` of which all files exist.
 
     Raises:
-        MissingDataError: if none is; it says where they were looked for, what is there, and what is missing.
+        MissingDataError: if there is none; the message says where they were looked for, what is there, and what is
+            missing.
     """
     missing: list[list[str]] = []
     roots: dict[Path, None] = {}
@@ -55,19 +59,22 @@ def first_found(dataset: str, candidates: Iterable[Files], remedy: str) -> Files
 
 
 def several(names: Sequence[str], most: int = 6) -> str:
-    """The first of `names`, as a message can show them, and how many more there are."""
+    """Text for a message: the first `most` of `names`, and how many more there are."""
     told = ", ".join(shown(name) for name in names[:most])
     return told if len(names) <= most else f"{told} and {len(names) - most} more"
 
 
 def shown(path: Path | str) -> str:
-    """A path as a message can show it: on one line, not too long, and whatever bytes it is of."""
+    """A path as text for a message: on one line, shortened, and printable whatever its bytes are."""
     name = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(path))
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST // 2]}...{name[-_LONGEST // 2 :]}"
 
 
 def _content(root: Path) -> str:
-    """What is in a folder, or in the nearest one above it that exists, within the data folder."""
+    """What a folder holds, for a message. If it does not exist: what the nearest folder above it holds.
+
+    Only folders within the data folder are shown in its place.
+    """
     above = root
     while not above.is_dir():
         if not above.is_relative_to(data_folder()) or above == data_folder():
@@ -80,7 +87,7 @@ def _content(root: Path) -> str:
 
 
 def verify(content: BufferedReader | BytesIO, md5: str, path: Path, remedy: str) -> None:
-    """Check that what was read from `path` is the official file.
+    """Check by its MD5 that `content`, which was read from `path`, is the official file.
 
     Raises:
         DataError: if it is not.

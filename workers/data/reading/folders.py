@@ -1,4 +1,4 @@
-"""Where data sets lie, and where their decoded images are kept."""
+"""The folders of data sets and of their decoded images."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def data_folder() -> Path:
-    """The folder that data sets are looked for in, laid out as a root of torchvision."""
+    """The folder that holds data sets, laid out like a root of torchvision; `TOMBOLA_DATA` sets it."""
     chosen = os.environ.get("TOMBOLA_DATA")
     return Path(chosen).expanduser() if chosen else _cache() / "data"
 
 
 def decoded_folder() -> Path:
-    """The folder of what has been decoded once."""
+    """The folder that holds decoded images."""
     return _cache() / "decoded"
 
 

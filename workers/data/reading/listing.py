@@ -1,4 +1,4 @@
-"""What lies in a folder of images of one's own: its pictures, and what is left out."""
+"""The content of a user's image folder: its pictures, and what is left out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from workers.data.reading.files import Files, several
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 _FOREIGN = {"__MACOSX", "@eaDir"}
-"""Folders that macOS puts into archives, and Synology beside pictures: what they hold is not the user's."""
+"""Folders that macOS adds to archives and Synology adds beside pictures. They hold nothing that the user put there."""
 
 
 def listing(root: Path) -> Files:
-    """The pictures at any depth of a folder, sorted by path. Links are followed; what is hidden is not there.
+    """The pictures in a folder, at any depth, sorted by path. Links are followed; hidden files and folders are ignored.
 
     Raises:
         OSError: if a folder cannot be read.
@@ -33,10 +33,10 @@ def listing(root: Path) -> Files:
 
 
 def _paths(root: Path) -> Iterator[Path]:
-    """Every file below `root`. A folder that several links reach is visited once."""
+    """Every visible file below `root`. A folder that several links lead to is visited once."""
     waiting, seen = deque([root]), set()
     while waiting:
-        # Links are followed last, so that a linked folder keeps the class of its real place.
+        # Follow links last: a folder that is also linked then counts under its real path, which sets its class.
         for folder, folders, names in os.walk(waiting.popleft(), onerror=_raise):
             status = Path(folder).stat()
             if (status.st_dev, status.st_ino) in seen:

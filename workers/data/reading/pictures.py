@@ -1,4 +1,4 @@
-"""Pictures: image files, read and brought into shape."""
+"""Pictures: reading image files, and turning, cutting and resizing them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNREADABLE = (
     zlib.error,
     Image.DecompressionBombError,
 )
-"""What Pillow raises for files that are no images, or damaged ones, and for damaged notes about good ones."""
+"""What Pillow raises for files that are no images, for damaged images, and for damaged metadata of good images."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -37,14 +37,14 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings a picture upright, by its EXIF orientation (CIPA DC-008, 4.6.4)."""
+"""The operation that turns a picture upright, by its EXIF orientation (CIPA DC-008, 4.6.4)."""
 
 
 def read_picture(file: Path | IO[bytes], mode: str, name: str) -> Image.Image:
-    """The picture in `file` as "RGB" or "L", transparency over white.
+    """Read the picture in `file` in `mode` "RGB" or "L": upright by EXIF, transparency over white.
 
     Raises:
-        DataError: if there is none; it says `name`.
+        DataError: if it cannot be read; the message shows `name`.
     """
     try:
         with Image.open(file) as picture:
@@ -57,23 +57,23 @@ def read_picture(file: Path | IO[bytes], mode: str, name: str) -> Image.Image:
 
 
 def centre(picture: Image.Image, side: int) -> Image.Image:
-    """The square of `side` pixels in the middle."""
+    """The square in the middle of a picture, `side` × `side` pixels."""
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     return picture.crop((left, top, left + side, top + side))
 
 
 def resized(picture: Image.Image, size: int) -> Images:
-    """The pixels of `picture`, brought to a square of `size` pixels."""
+    """The pixels (channels, size, size) of `picture`, resized by Lanczos."""
     return np.atleast_3d(np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))).transpose(2, 0, 1)
 
 
 def stacked(pictures: Iterable[Image.Image], size: int, channels: int) -> Images:
-    """`pictures`, each resized to a square of `size` pixels, as one array."""
+    """One array (N, channels, size, size) of `pictures`, each resized by Lanczos."""
     return collected((resized(picture, size) for picture in pictures), (channels, size, size))
 
 
 def enlarged(images: Images, size: int) -> Images:
-    """`images` as squares of `size` pixels, interpolated bilinearly."""
+    """`images` (N, channels, height, width), resized to `size` × `size` pixels by bilinear interpolation."""
     if images.shape[-1] == size:
         return images
     planes = (Image.fromarray(plane) for plane in images.reshape(-1, *images.shape[2:]))
@@ -82,22 +82,22 @@ def enlarged(images: Images, size: int) -> Images:
 
 
 def collected(arrays: Iterable[Images], shape: tuple[int, ...]) -> Images:
-    """`arrays` of one shape as one array."""
-    # Not np.stack, which would hold all of a large data set twice.
+    """One array of `arrays`, all of the same `shape`."""
+    # Not np.stack, which would hold a large data set in memory twice.
     return np.fromiter(arrays, np.dtype((np.uint8, shape))).view(np.uint8)
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    # Not ImageOps.exif_transpose: it writes all other notes anew, and fails where a camera wrote nonsense.
+    # Not ImageOps.exif_transpose: it rewrites all other metadata, and fails if a camera wrote invalid entries.
     try:
         orientation = picture.getexif().get(ExifTags.Base.Orientation)
-    except _UNREADABLE:  # a good picture, whose notes cannot be read: it is taken as it is
+    except _UNREADABLE:  # only the metadata is damaged, so the picture is used as it is
         return picture
     return picture.transpose(_TURNS[orientation]) if orientation in _TURNS else picture
 
 
 def _eight_bit(picture: Image.Image) -> Image.Image:
-    # Pillow would clip 16-bit greys: nearly all of them would turn white.
+    # Pillow would clip 16-bit greys at 255, and nearly all of them would turn white.
     if not picture.mode.startswith("I;16"):
         return picture
     levels = np.asarray(picture)

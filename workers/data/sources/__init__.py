@@ -1,1 +1,1 @@
-"""One file for each data set."""
+"""The sources of data sets."""

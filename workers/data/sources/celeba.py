@@ -32,7 +32,7 @@ _TRANSFORM = "{crop}, resized to {size} by Lanczos"
 
 
 def files(spec: DatasetSpec) -> Files:
-    """The zip is preferred: it has a checksum, and is one file to look after instead of 200,000."""
+    """The files of CelebA. The zip is preferred, because it has a checksum and is one file instead of 200,000."""
     root = data_folder() / "celeba"
     zipped = (root / ARCHIVE).is_file()
     faces = [] if zipped else sorted(f"{_FOLDER}/{path.name}" for path in (root / _FOLDER).glob("*.jpg"))
@@ -65,7 +65,7 @@ def _parts(path: Path) -> list[tuple[str, str]]:
 
 @contextmanager
 def _opened(files: Files) -> Iterator[Callable[[str], IO[bytes]]]:
-    """How to open a face by its name."""
+    """Yield a function that opens a face by its name."""
     if ARCHIVE not in files.names:
         yield lambda name: (files.root / name).open("rb")
         return

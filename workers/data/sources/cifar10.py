@@ -75,7 +75,7 @@ _ALLOWED = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes nothing but numpy arrays and what pickles need no imports for, whatever the file asks for."""
+    """Unpickles numpy arrays and built-in types only, so that a file cannot run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
@@ -84,6 +84,6 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _unpickled(content: bytes) -> dict[bytes, Any]:
-    # Python 2 wrote the batches: its strings are bytes.
+    # Python 2 wrote the batches, so strings are read as bytes.
     batch: dict[bytes, Any] = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     return batch

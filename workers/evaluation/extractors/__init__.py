@@ -1,4 +1,4 @@
-"""Feature extractors: pretrained networks that turn images into what sets of images are compared by."""
+"""Feature extractors: pretrained networks whose features are used to compare sets of images."""
 
 from workers.evaluation.extractors.effnet import EffNet
 from workers.evaluation.extractors.extractor import Extractor, ExtractorError

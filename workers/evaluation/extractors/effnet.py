@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: a small network for features that do not have to be those of FID."""
+"""EfficientNet-Lite0: a small network for distances that need not be FID."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EffNet:
         """Make the network on `device`.
 
         Raises:
-            ExtractorError: if `state` is not that of EfficientNet-Lite0, or the package that knows it is missing.
+            ExtractorError: if `state` does not fit EfficientNet-Lite0, or the package that defines it is missing.
         """
         package = _package()
         with torch.random.fork_rng(devices=[]), fitting("EfficientNet-Lite0"):
@@ -40,9 +40,9 @@ class EffNet:
 
 
 def prepared(images: Tensor) -> Tensor:
-    """Images as the network was trained on them: RGB, 224 x 224, each pixel (x - 127) / 128.
+    """Prepare images as in the network's training: RGB, 224 x 224, each pixel (x - 127) / 128.
 
-    The numbers are those of TensorFlow's `efficientnet/lite/efficientnet_lite_builder.py`.
+    The numbers come from TensorFlow's `efficientnet/lite/efficientnet_lite_builder.py`.
     """
     resized = F.interpolate(images.float(), size=(_SIDE, _SIDE), mode="bilinear", antialias=True)
     return resized.sub(127).div(128).expand(-1, 3, -1, -1)

@@ -1,4 +1,4 @@
-"""What turns images into features."""
+"""The interface of feature extractors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from search_spaces.errors import TombolaError
 
 
 class ExtractorError(TombolaError):
-    """An extractor that cannot be made; the message says why."""
+    """An extractor cannot be made; the message says why."""
 
 
 class Extractor(Protocol):
-    """A function from images to features, the same for the same images."""
+    """A deterministic function from images to features."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """Features (N, D) in float32 of uint8 images (N, C, H, W) on its device, grey (C = 1) or RGB (C = 3)."""

@@ -1,4 +1,4 @@
-"""The Inception network that FID and the Inception Score are defined with."""
+"""The Inception network that defines FID and the Inception Score."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from workers.evaluation.extractors.state import fitting
 class Inception:
     """The activations of a layer of Inception v3, averaged over space, as torch-fidelity computes them.
 
-    Layers are named for how many channels they have: "64", "192", "768" and "2048". Images are resized to 299 x 299
-    the way TensorFlow 1 did. FID takes the layer "2048" (Heusel et al. 2017); a lower layer costs less.
+    The name of a layer is its number of channels: "64", "192", "768" or "2048". Images are resized to 299 x 299 as
+    in TensorFlow 1. FID uses the layer "2048" (Heusel et al. 2017); a lower layer costs less.
     """
 
     def __init__(
         self, state: Mapping[str, Tensor], device: torch.device, layer: str = "2048", logits: bool = True
     ) -> None:
-        """Make the network on `device`; without `logits` it goes no further than the layer.
+        """Make the network on `device`; without `logits` it stops after the layer.
 
         Raises:
-            ExtractorError: if `state` is not that of Inception.
+            ExtractorError: if `state` does not fit Inception.
         """
-        # torch-fidelity unpickles the file it is given, code and all; so it is given one written here.
+        # torch-fidelity unpickles the file, which can run code; so it gets a file that is written here.
         file = io.BytesIO()
         torch.save(dict(state), file)
         file.seek(0)
@@ -37,13 +37,13 @@ class Inception:
         self._network = network.to(device, memory_format=torch.channels_last)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Features (N, D) in float32, D as the layer is named, of uint8 images (N, 1 or 3, H, W)."""
+        """Features (N, D) in float32 of uint8 images (N, 1 or 3, H, W); D is the number of channels of the layer."""
         return self._outputs(images)[0]
 
     def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, D) and logits (N, 1008) of one pass; not to be asked of an extractor made without `logits`.
+        """Features (N, D) and logits (N, 1008) from one pass; only for an extractor that was made with `logits`.
 
-        The logits lack their bias, as in the Inception Score that torch-fidelity and others report.
+        The logits are without their bias, as in the Inception Score that torch-fidelity and others report.
         """
         features, logits = self._outputs(images)
         return features, logits

@@ -1,4 +1,4 @@
-"""The state of a pretrained network: tensors by name, from a file that nobody here wrote."""
+"""The state of a pretrained network: tensors by name, from a file that cannot be trusted."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _UNREADABLE = (
     TypeError,
     ValueError,
 )
-"""What torch.load raises, depending on where it first stumbles, at bytes that are damaged or no weights."""
+"""What torch.load raises for bytes that are damaged or are not weights; which one depends on where loading fails."""
 
 
 def state_dict_of(payload: bytes) -> dict[str, Tensor]:
-    """The tensors in the bytes of a file of weights, on the CPU. No code that the bytes may hold is run.
+    """Read the tensors from the bytes of a file of weights, on the CPU. Code in the bytes is not run.
 
     Raises:
-        ExtractorError: if the bytes are anything but a flat dictionary of tensors.
+        ExtractorError: if the bytes are not a flat dictionary of tensors.
     """
     try:
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
@@ -49,7 +49,7 @@ def state_dict_of(payload: bytes) -> dict[str, Tensor]:
 
 @contextmanager
 def fitting(network: str) -> Iterator[None]:
-    """Say in one sentence, where torch says it in a page, that a state does not fit the network.
+    """Shorten torch's long message about a state that does not fit the network to one sentence.
 
     Raises:
         ExtractorError: if a tensor is missing, unexpected or of another shape.
