@@ -115,8 +115,8 @@ def transfer_matrix(trials: pd.DataFrame, metric: str, *, method: str = _TRANSFE
     set of an imported ticket is unknown; the table calls it "imported". `method` is `transfer` or one of its controls.
 
     Raises:
-        AnalysisError: if there is no such column, if no done trial of this method has a value there, if the model of a
-            source is unknown here (its plugin may be missing), or if one cell has several variants, which have no
+        AnalysisError: if there is no such column, or no done trial of this method has a value there. Also if the model
+            of a source is unknown here (its plugin may be missing), or if one cell has several variants, which have no
             common mean.
     """
     if metric not in trials:

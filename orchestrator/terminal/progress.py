@@ -164,8 +164,7 @@ class SweepProgress:
         workers = max(1, len(self._running))
         if self._began is None:
             return remaining / workers
-        # The expected speed counts as if it had been observed for a tenth of the work, so that the first reports do not
-        # decide.
+        # The expected speed counts as if it had been observed for a tenth of the work, because early reports are few.
         prior = self._expected / 10
         took = time.monotonic() - self._began + prior / workers
         return remaining * took / (self._done + prior) if self._done + prior else 0.0
