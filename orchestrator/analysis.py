@@ -81,8 +81,8 @@ def agreement(masks: pd.DataFrame, trials: pd.DataFrame, across: str) -> pd.Data
     """Similarity of masks from pairs of trials that differ only in the column `across`.
 
     The table has one row for each two values of that column, `first` < `second`, and each sparsity. If `across` is the
-    sparsity itself, the row has the sparsity of `first`. `jaccard` and `chance` are those of `overlap` for all roles,
-    averaged over the number of `pairs`.
+    sparsity itself, the row has the sparsity of `first`. `jaccard` and `chance` are means over pairs of trials, for
+    all roles together, as in `overlap`. `pairs` is the number of these pairs.
 
     Both trials of a pair are done, have masks that remove weights, and have a role in common. They have the same model,
     data set, method, finder `of`, sparsity, seeds, epochs, rewind epoch and options. If `across` is `seed_init`,
