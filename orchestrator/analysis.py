@@ -1,6 +1,6 @@
-"""What masks have in common, and how well tickets fare where they were not found.
+"""Analysis of results: how similar masks are, and how well transferred tickets train.
 
-All functions take tables that `orchestrator.results` reads from a store, whole or filtered, and return tables.
+All functions take tables from `orchestrator.results`, whole or filtered, and return tables.
 """
 
 from __future__ import annotations
@@ -22,29 +22,32 @@ from search_spaces.models import models
 _TRANSFER = "transfer"
 _TELLING_APART = ("model", "dataset", "method", "of", "sparsity", "seed_init", "seed_order", "epochs", "rewind")
 _FOLLOWING = {"seed_init": ("seed_order",), "method": ("of", "rewind")}
-"""What differs, too, wherever a column does; and so do the options of a model, data set or method."""
+"""Columns that may differ together with another. Options of `model`, `dataset` and `method` may differ with these."""
 _OPTIONS = ("model.", "dataset.", "method.", "recipe.", "source.")
 _Layers = dict[str, npt.NDArray[np.bool_]]
 
 
 class AnalysisError(TombolaError):
-    """Tables that do not hold what is asked of them; the message says what is missing, or does not match."""
+    """Tables that lack what a function needs, or do not match; the message says what."""
 
 
 def overlap(masks: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
-    """How much the masks of the trials `first` and `second` have in common, beside what chance would have.
+    """Similarity of the masks of the trials `first` and `second`, compared with chance.
 
-    One row for each role that both have, by which networks of different models can be compared, and a last one with
-    the role "all". `both` is the number of weights that both keep, `jaccard` its fraction of those that either keeps,
-    1 if neither keeps any (Jaccard 1912).
+    The table has one row for each role that both masks have, so masks of different models can be compared. The last row
+    has the role "all" and sums up all these roles. `both` is the number of weights that both masks keep. `jaccard` is
+    the Jaccard index (Jaccard 1912): `both` divided by the number of weights that at least one mask keeps. It is 1 if
+    neither mask keeps any weight.
 
-    Chance are independent masks, drawn without regard to anything but how many weights each keeps in each role. Of n
-    weights of which one keeps k and the other l, the number that both keep is hypergeometric: its mean is k l / n, its
-    variance k l (n - k) (n - l) / (n² (n - 1)). `chance` is the Jaccard index at that mean, `z` the distance of `both`
-    from it in standard deviations, NaN where nothing can vary. Of "all", means and variances are the sums over roles.
+    Chance means two independent random masks that keep the same number of weights in each role. A role has n weights;
+    the masks keep k and l of them. The number that both keep is then hypergeometric: its mean is k l / n, its variance
+    k l (n - k) (n - l) / (n² (n - 1)). `chance` is the Jaccard index at that mean. `z` is the distance of `both` from
+    the mean in standard deviations, or NaN if the standard deviation is 0. For "all", means and variances are summed
+    over the roles.
 
     Raises:
-        AnalysisError: if a trial has no mask, the two have no role in common, or one in different shapes.
+        AnalysisError: if a trial has no mask, if the two have no role in common, or if a common role has different
+            shapes.
     """
     layers = _layers(masks[masks["trial_id"].isin([first, second])])
     for trial_id in (first, second):
@@ -58,10 +61,10 @@ def overlap(masks: pd.DataFrame, first: str, second: str) -> pd.DataFrame:
 
 
 def density(masks: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
-    """The fraction of weights that is kept, by role, in the order in which a network has them.
+    """Fraction of weights that masks keep, by role, in the order of the network's tensors.
 
-    Mean and standard deviation are over `seeds` trials: all that variant, model, method, finder `of`, sparsity and role
-    do not tell apart, however they were measured. The standard deviation of one is NaN.
+    Mean and standard deviation are over `seeds` trials: those with the same variant, model, method, finder `of` and
+    sparsity. How a trial was evaluated makes no difference. The standard deviation of a single trial is NaN.
     """
     told_apart = ["variant", "model", "method", "of", "sparsity"]
     known = trials.drop_duplicates("trial_id")
@@ -69,24 +72,26 @@ def density(masks: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     unmeasured = [{name: value for name, value in spec.items() if name != "evaluation"} for spec in specs]
     known = known.assign(variant=variants(unmeasured))[["trial_id", *told_apart]]
     rows = masks.assign(density=masks["kept"] / masks["weights"]).merge(known, on="trial_id")
-    # The sort is stable and groups stay as they come, so that roles keep the order of the masks.
+    # A stable sort and unsorted groups keep the roles in the order of the masks.
     groups = rows.sort_values(told_apart, kind="stable").groupby([*told_apart, "role"], sort=False, dropna=False)
     return groups["density"].agg(density_mean="mean", density_std="std", seeds="size").reset_index()
 
 
 def agreement(masks: pd.DataFrame, trials: pd.DataFrame, across: str) -> pd.DataFrame:
-    """How much masks have in common whose trials differ in the column `across` alone.
+    """Similarity of masks from pairs of trials that differ only in the column `across`.
 
-    One row for each two values of that column, `first` < `second`, and each sparsity (across sparsities that of
-    `first`), with the means over `pairs` of trials of what `overlap` says of all their roles.
+    The table has one row for each two values of that column, `first` < `second`, and each sparsity. If `across` is the
+    sparsity itself, the row has the sparsity of `first`. `jaccard` and `chance` are means over pairs of trials, for
+    all roles together, as in `overlap`. `pairs` is the number of these pairs.
 
-    The trials of a pair are done, have masks that leave something out and a role in common, and are equal in model,
-    data set, method, finder `of`, sparsity, seeds, epochs, rewind epoch and all options. Across `seed_init` their
-    `seed_order` may differ as well; across models, data sets and methods, their options. Where more may differ, make it
-    equal beforehand, as in `trials.assign(rewind=0)`.
+    Both trials of a pair are done, have masks that remove weights, and have a role in common. They have the same model,
+    data set, method, finder `of`, sparsity, seeds, epochs, rewind epoch and options. If `across` is `seed_init`,
+    `seed_order` may differ too. If `across` is `model`, `dataset` or `method`, its options may differ too; for
+    `method`, also `of` and the rewind epoch. To ignore another column, make it equal first, as in
+    `trials.assign(rewind=0)`.
 
     Raises:
-        AnalysisError: if there is no such column, or two trials of a pair have a role in different shapes.
+        AnalysisError: if there is no such column, or if two trials of a pair have a role in different shapes.
     """
     if across not in trials:
         raise AnalysisError(f"there is no column {across!r} in the table of trials")
@@ -104,15 +109,15 @@ def agreement(masks: pd.DataFrame, trials: pd.DataFrame, across: str) -> pd.Data
 
 
 def transfer_matrix(trials: pd.DataFrame, metric: str, *, method: str = _TRANSFER) -> pd.DataFrame:
-    """The mean of `metric` over tickets that were found in one place and trained in another.
+    """Mean of `metric` over transferred tickets, by their source and their target.
 
-    Rows are the source's model and data set, and the sparsity; columns are the target's model and data set. The data
-    set of an imported ticket is unknown, and called "imported". `method` is `transfer` or a control of it.
+    Rows are the source's model and data set, and the sparsity. Columns are the target's model and data set. The data
+    set of an imported ticket is unknown; the table calls it "imported". `method` is `transfer` or one of its controls.
 
     Raises:
-        AnalysisError: if there is no such column, none of those trials that are done has a value there, a source's
-            model is not known here, as where its plugin is missing, or trials of one place have several variants, which
-            have no common mean.
+        AnalysisError: if there is no such column, or no done trial of this method has a value there. Also if the model
+            of a source is unknown here (its plugin may be missing), or if one cell has several variants, which have no
+            common mean.
     """
     if metric not in trials:
         raise AnalysisError(f"there is no column {metric!r} in the table of trials")
@@ -135,7 +140,7 @@ def transfer_matrix(trials: pd.DataFrame, metric: str, *, method: str = _TRANSFE
 
 
 class _Counts(NamedTuple):
-    """How many weights a role has, and how many of them two masks keep, each by itself and both of them."""
+    """Number of weights of a role, and how many of them the first mask, the second mask and both keep."""
 
     weights: int
     first: int
@@ -144,19 +149,19 @@ class _Counts(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """The number that both would keep by chance: the mean of the hypergeometric distribution."""
+        """Mean of the number that both masks keep by chance (hypergeometric distribution)."""
         return self.first * self.second / self.weights
 
     @property
     def variance(self) -> float:
-        """The variance of the same."""
+        """Variance of the same number."""
         removed = (self.weights - self.first) * (self.weights - self.second)
-        # A single weight leaves nothing to chance, and the formula with 0 / 0.
+        # With a single weight the formula is 0 / 0; nothing is left to chance, so the variance is 0.
         return self.mean * removed / (self.weights * max(self.weights - 1, 1))
 
 
 def _layers(masks: pd.DataFrame) -> dict[str, _Layers]:
-    """By trial and role the weights that are kept."""
+    """Boolean arrays of the kept weights, by trial and role."""
     # Imported here because a mask is made of torch tensors, which nothing else in this module needs.
     from workers.masks import Mask
 
@@ -168,7 +173,7 @@ def _layers(masks: pd.DataFrame) -> dict[str, _Layers]:
 
 
 def _counts(layers: Mapping[str, _Layers], first: str, second: str) -> dict[str, _Counts]:
-    """By role what two trials keep, for the roles that both have."""
+    """Counts of the kept weights of two trials, for each role that both have."""
     counts = {}
     for role, kept in layers[first].items():
         if (other := layers[second].get(role)) is None:
@@ -182,7 +187,7 @@ def _counts(layers: Mapping[str, _Layers], first: str, second: str) -> dict[str,
 
 
 def _overlap(*roles: _Counts) -> dict[str, float]:
-    """What is said of a number of roles taken together."""
+    """Figures of `overlap` for one role, or for several roles together."""
     weights, first, second, both = map(sum, zip(*roles, strict=True))
     mean = math.fsum(counts.mean for counts in roles)
     deviation = math.sqrt(math.fsum(counts.variance for counts in roles))
@@ -203,13 +208,13 @@ def _jaccard(first: int, second: int, both: float) -> float:
 
 
 def _pruned(masks: pd.DataFrame) -> pd.Index:
-    """The trials whose masks leave something out."""
+    """Ids of the trials whose masks remove at least one weight."""
     totals = masks.groupby("trial_id")[["weights", "kept"]].sum()
     return totals.index[totals["kept"] < totals["weights"]]
 
 
 def _pairs(trials: pd.DataFrame, across: str) -> pd.DataFrame:
-    """The trials `one` and `other` that differ in `across` alone, with its values `first` and `second`."""
+    """Pairs of trials, `one` and `other`, that differ only in `across`, with its values `first` and `second`."""
     options = [
         column
         for column in map(str, trials.columns)
@@ -223,7 +228,7 @@ def _pairs(trials: pd.DataFrame, across: str) -> pd.DataFrame:
 
 
 def _source(spec: str) -> tuple[str, str]:
-    """The model and data set that the ticket of a transfer, or of a control of one, is from."""
+    """Model and data set of the source of a transfer, or of a control of a transfer."""
     trial = json.loads(spec)
     source = trial["method"].get("of", trial["method"])["source"]
     given = source.get("trial") or {**source["imported"], "dataset": {"name": "imported"}}

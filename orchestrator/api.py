@@ -1,4 +1,4 @@
-"""tombola from Python: a sweep is loaded, planned, run and read by a handful of functions.
+"""The Python API of tombola: a few functions that load, plan, run and read a sweep.
 
     from orchestrator import api
 
@@ -7,9 +7,9 @@
     done = api.run(sweep, store="runs")
     done.trials.groupby(["variant", "sparsity"])["reconstruction_mse"].mean()
 
-Where a sweep is taken it may be a `Sweep`, the same as a dict, or a path to its YAML file. Where a store is taken it
-may be a `Store`, a folder or a URI. What cannot be done raises a `TombolaError`, a `ValueError` whose message is the
-sentence that the command line prints. `results` and `analysis` are the modules of that name.
+A sweep argument may be a `Sweep`, a dict with the same content, or a path to its YAML file. A store argument may be a
+`Store`, a folder or a URI. Errors are `TombolaError`, a subclass of `ValueError`; the message is the sentence that the
+command line prints. The modules `results` and `analysis` are available here too.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ AnyStore = Store | str | Path
 
 @dataclass(frozen=True, repr=False)
 class Figures:
-    """What a sweep comes to: `estimate` has the figures, and `told` what was settled, in sentences."""
+    """Figures of a planned sweep: `estimate` has the numbers, `told` says in sentences what was settled."""
 
     sweep: Sweep
     estimate: Estimate
@@ -77,10 +77,10 @@ class Figures:
 
 @dataclass(frozen=True, repr=False)
 class Ran:
-    """How a sweep stands after a run.
+    """Result of a run, and how the sweep stands after it.
 
-    `trials` has a row for each trial that has ended, as `results.trials` has them; `epochs` is how many this run
-    trained, and `stopped` why it ended before all trials did, if so.
+    `trials` has one row for each trial that has ended, with the columns of `results.trials`. `epochs` is the number of
+    epochs that this run trained. `stopped` says why the run ended before all trials did, or is None.
     """
 
     sweep: Sweep
@@ -98,10 +98,10 @@ class Ran:
 
 
 def load(sweep: AnySweep) -> Sweep:
-    """A sweep, checked down to its trials, with its plugins imported.
+    """Load a sweep, import its plugins, and check all its trials.
 
     Raises:
-        SweepError: if there is no such file, or it asks for something unknown or impossible.
+        SweepError: if the file does not exist, or if the sweep asks for something unknown or impossible.
     """
     return load_sweep(sweep)
 
@@ -114,14 +114,14 @@ def plan(
     keep_code: bool = False,
     tflops: float = TFLOPS,
 ) -> Figures:
-    """What a sweep would train, share, keep and cost, as `tombola plan` says it: nothing is trained.
+    """Estimate what a sweep would train, share, keep and cost, as `tombola plan` does. Nothing is trained.
 
     Arguments:
         sweep: the sweep.
-        store: where it would be kept; what is held there costs nothing.
-        download: fetch data sets and weights that the sweep names and that are missing.
-        keep_code: changes of plugins make no difference to what the store holds.
-        tflops: TFLOP/s that a GPU is assumed to do, for its hours.
+        store: where its results would be kept; what the store already holds costs nothing.
+        download: download data sets and weights that the sweep names and that are missing.
+        keep_code: treat changed plugins as unchanged, so that the results in the store stay valid.
+        tflops: assumed speed of a GPU in TFLOP/s, for the GPU-hours.
 
     Raises:
         TombolaError: if the sweep cannot be planned, or the store cannot be used.
@@ -147,23 +147,23 @@ def run(
     download: bool = False,
     keep_code: bool = False,
 ) -> Ran:
-    """Run what is missing of a sweep, with a progress bar, in a terminal or a notebook.
+    """Run the missing trials of a sweep, with a progress bar in a terminal or a notebook.
 
-    Ctrl-C asks the running trials to leave after their epoch; a second one leaves at once. That holds in the main
-    thread only, where Python lets signals be handled.
+    The first Ctrl-C asks the running trials to stop after their epoch; the second one stops at once. This works only in
+    the main thread, because Python handles signals only there.
 
     Arguments:
         sweep: the sweep.
-        store: where all is kept.
-        listen: is called with every report of a trial: epochs, stages and ends.
-        again: which trials that failed or diverged are tried again; left out, none.
-        address: a Ray cluster to join, `auto` or `HOST:PORT`; left out, Ray starts here.
-        local: one trial after the other in this process, without Ray.
-        workers: at most so many trials at once.
-        max_hours: stop after so long; run again, it goes on.
-        max_gpu_hours: stop once the trials have used so much of GPUs.
-        download: fetch data sets and weights that the sweep names and that are missing.
-        keep_code: changes of plugins make no difference to what the store holds.
+        store: where everything is kept.
+        listen: a function that gets every report of a trial: epochs, stages and ends.
+        again: which failed or diverged trials to try again; None means none.
+        address: a Ray cluster to join, `auto` or `HOST:PORT`; None starts Ray on this machine.
+        local: run one trial after the other in this process, without Ray.
+        workers: the most trials that run at once.
+        max_hours: stop after this many hours; a later run goes on from there.
+        max_gpu_hours: stop when the trials have used this many GPU-hours.
+        download: download data sets and weights that the sweep names and that are missing.
+        keep_code: treat changed plugins as unchanged, so that the results in the store stay valid.
 
     Raises:
         TombolaError: if the sweep cannot be run, or the store or the cluster cannot be used.
@@ -176,7 +176,7 @@ def run(
 
 
 def status(sweep: AnySweep, store: AnyStore = "tombola-store", *, keep_code: bool = False) -> Ran:
-    """How a sweep stands, from the store alone.
+    """How a sweep stands, from the store alone; nothing is run.
 
     Raises:
         TombolaError: if there is no such store, or the sweep cannot be read.

@@ -1,4 +1,4 @@
-"""What is asked for: a sweep file as a store stands to it."""
+"""Requested sweeps: a sweep file, with everything settled that depends on the store."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ from workers.store.backends import Store
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A sweep as it `says` and with its queries answered, its trials, and how they were settled.
+    """A requested sweep and its trials.
 
-    Messages call it `called`: its file, if it is from one.
+    `called` is the name for messages: the file of the sweep, if it has one. `says` is the sweep as written. `sweep` is
+    the same sweep with trial ids in place of its source queries. `choices` and `codes` settled the distances and the
+    plugin code of the trials.
     """
 
     called: str
@@ -39,11 +41,11 @@ class Asked:
 
     @property
     def told(self) -> list[str]:
-        """What was settled, in sentences."""
+        """Sentences on what was settled."""
         return [*self.choices.told, *self.codes.told]
 
     def record(self) -> None:
-        """See to it that the store remembers what was settled."""
+        """Record in the store what was settled, so that later runs settle the same."""
         self.choices.record()
         self.codes.record()
 
@@ -56,12 +58,13 @@ def ask(
     planning: bool = False,
     keep_code: bool = False,
 ) -> Asked:
-    """A sweep, or that in a file, with all settled that a store has a say in; for `planning` its data may be missing.
+    """Load a sweep, and settle everything in it that depends on the store.
 
-    With `keep_code` changes of plugins make no difference to what the store holds.
+    With `download`, missing data sets and weights are downloaded first. For `planning`, data sets of known size may be
+    missing. With `keep_code`, changed plugins count as unchanged, so that the results in the store stay valid.
 
     Raises:
-        SweepError: if that cannot be.
+        SweepError: if the sweep cannot be used.
     """
     says, called = load_sweep(sweep), name_of(sweep)
     choices, codes = Choices(store, planning=planning), Codes(store, keep=keep_code)
@@ -76,10 +79,10 @@ def ask(
 
 
 def planned(asked: Asked, card_of: Callable[[DatasetSpec], DatasetCard] = data.card) -> Plan:
-    """The plan of its trials.
+    """Make the plan of a requested sweep.
 
     Raises:
-        SweepError: if they cannot be planned.
+        SweepError: if its trials cannot be planned.
     """
     try:
         return make_plan(asked.trials, card_of)

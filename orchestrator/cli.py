@@ -54,7 +54,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 
 def main() -> None:
-    """Entry point: what a user can mend ends in one sentence and exit code 2."""
+    """Entry point: an error that the user can fix ends with one sentence and exit code 2."""
     show_warnings()
     try:
         app()
@@ -75,7 +75,7 @@ def tombola(
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
-    # What holds for every command; its help is that of `app`.
+    # Holds the options of all commands; its help text is that of `app`.
     pass
 
 
@@ -90,7 +90,7 @@ def plan(
     download: Download = False,
     keep_code: KeepCode = False,
 ) -> None:
-    """Say what a sweep would train, share, keep and cost, without training, and without data of known sizes."""
+    """Print what a sweep would train, share, keep and cost, without training; data sets of known size may be absent."""
     place = open_store(store)
     asked = ask(sweep_file, place, download, planning=True, keep_code=keep_code)
     tell_of_unused(asked.trials, gpus_here())
@@ -117,7 +117,7 @@ def run(
     download: Download = False,
     keep_code: KeepCode = False,
 ) -> None:
-    """Run what is missing of a sweep; failed trials stay failed."""
+    """Run the missing trials of a sweep; failed trials stay failed."""
     where = Where(address, local, workers, debug)
     session = _session(sweep_file, store, where, Limits(max_hours, max_gpu_hours), download, keep_code)
     raise typer.Exit(session.tell(session.run(), store))
@@ -141,7 +141,7 @@ def resume(
         typer.Option("--trial", metavar="ID", help="Only this trial, and what it needs; may be given several times."),
     ] = None,
 ) -> None:
-    """Run what is missing of a sweep, failed trials too; diverged ones stay diverged unless told otherwise."""
+    """Run the missing and the failed trials of a sweep; diverged trials stay diverged without `--diverged`."""
     where = Where(address, local, workers, debug)
     session = _session(sweep_file, store, where, Limits(max_hours, max_gpu_hours), download, keep_code)
     again = Again(diverged, tuple(trial or ()))
@@ -165,7 +165,7 @@ def submit(
     max_gpu_hours: MaxGpuHours = None,
     keep_code: KeepCode = False,
 ) -> None:
-    """Run or resume a sweep on a Ray cluster that this machine is no part of."""
+    """Run or resume a sweep on a Ray cluster that this machine is not part of."""
     # Imported here because it loads Ray, which nothing else needs.
     from orchestrator.jobs.submit import submit as submit_job
 
@@ -175,7 +175,7 @@ def submit(
 
 @app.command()
 def status(sweep_file: SweepFile, store: StoreURI = DEFAULT_STORE, keep_code: KeepCode = False) -> None:
-    """Say how each trial of a sweep stands, from the store alone."""
+    """Show the status of every trial of a sweep, from the store alone."""
     place = existing_store(store)
     asked = ask(sweep_file, place, keep_code=keep_code)
     stands = sweeps.standing(asked.trials, place)
@@ -206,7 +206,7 @@ def results(
     csv: Annotated[bool, typer.Option("--csv", help="Print all columns as CSV.")] = False,
     keep_code: KeepCode = False,
 ) -> None:
-    """Print the trials of a sweep: what each is, how it ended and how good it is; `--csv` has all columns."""
+    """Print the trials of a sweep: what each is, how it ended and how good it is; `--csv` prints all columns."""
     place = existing_store(store)
     asked = ask(sweep_file, place, keep_code=keep_code)
     rows = rows_of(place, asked.trials)
@@ -222,7 +222,7 @@ def results(
 
 @app.command()
 def explain(trial_id: TrialID, store: StoreURI = DEFAULT_STORE) -> None:
-    """Show the stages that a trial's search is made of, and which trials share them."""
+    """Show the stages of a trial, and which other trials share them."""
     explanation = explain_trial(trial_id, existing_store(store))
     say(f"{trial_id}  {label(explanation.trial)}")
     table = Table("stage", "does", "in store", "epochs", "seconds", "shared by", box=None, header_style="bold")
@@ -238,7 +238,7 @@ def explain(trial_id: TrialID, store: StoreURI = DEFAULT_STORE) -> None:
 
 @app.command()
 def error(trial_id: TrialID, store: StoreURI = DEFAULT_STORE) -> None:
-    """Show why a trial failed or diverged: the stage, the line of code, and the whole traceback."""
+    """Show why a trial has no result: the stage, the line of code and the whole traceback."""
     say(error_of(trial_id, existing_store(store)))
 
 
@@ -275,7 +275,7 @@ def import_file(
     file: Annotated[Path, typer.Argument(help="A ticket, as `tombola export` writes it.", show_default=False)],
     store: StoreURI = DEFAULT_STORE,
 ) -> None:
-    """Bring a ticket from a file into a store, as a source of tickets that move to other models."""
+    """Import a ticket from a file into a store, so that sweeps can transfer it to other models."""
     # Imported here because it loads torch, which few commands need.
     from workers.tickets.importing import import_ticket
 

@@ -1,4 +1,4 @@
-"""Conditions on the columns of a table, written as for pandas' `query`, and read without running any code."""
+"""Conditions on the columns of a table, written as for pandas' `query`, and evaluated without running code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pandas as pd
 from search_spaces.errors import TombolaError, first_line
 
 LONGEST, DEEPEST = 10_000, 100
-"""How many characters a condition may have, and how many parts within parts."""
+"""Most characters of a condition, and most levels of nesting."""
 _TOKEN = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|`\s*([\w.]+)\s*`|([&|])|([@#`])|(\s+)""")
 _COMPARE: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -46,18 +46,19 @@ _KINDS = {
 
 
 class ConditionError(TombolaError):
-    """Text that is no condition on the columns at hand; the message says why."""
+    """Text that is not a valid condition on the columns of a table; the message says why."""
 
 
 def matching(rows: pd.DataFrame, condition: str, said_by: str) -> pd.DataFrame:
-    """The rows that meet a condition on columns, such as "sparsity > 0.5", which was said by `said_by`.
+    """Rows of a table that meet a condition on its columns, such as "sparsity > 0.5".
 
-    A condition is made of columns, with dots too (`model.width`), numbers, texts in quotes, arithmetic (+ - * / // %),
-    comparisons, `in` and `not in` with a list, `and`, `or`, `not` (& | ~) and tests for what is missing (`of.isna()`).
-    A missing value is unequal to all, itself included, as in pandas.
+    A condition consists of columns, numbers, quoted texts, arithmetic (+ - * / // %), comparisons, `in` and `not in`
+    with a list, `and`, `or`, `not` (& | ~), and tests for missing values (`of.isna()`). Names of columns may contain
+    dots (`model.width`). A missing value is unequal to every value, even to itself, as in pandas. `said_by` is the
+    option or field that has the condition; error messages name it.
 
     Raises:
-        ConditionError: if it is none.
+        ConditionError: if the text is not a valid condition.
     """
     try:
         meets = _Reader(rows).read(condition)
@@ -68,13 +69,13 @@ def matching(rows: pd.DataFrame, condition: str, said_by: str) -> pd.DataFrame:
 
 
 class _Reader:
-    """Works out a condition on one table."""
+    """Evaluates conditions on one table."""
 
     def __init__(self, rows: pd.DataFrame) -> None:
         self._rows = rows
 
     def read(self, condition: str) -> pd.Series:
-        """Whether each row meets it."""
+        """Whether each row meets the condition."""
         if len(condition) > LONGEST:
             raise ConditionError(f"it has {len(condition):,} characters; it may have {LONGEST:,}")
         try:
@@ -91,7 +92,7 @@ class _Reader:
         return value.eq(True).fillna(False).astype(bool)
 
     def _value(self, node: ast.AST, depth: int) -> Any:
-        """What a part comes to: a value for each row, or one for all."""
+        """Value of an expression: one value for each row, or one for all rows."""
         if depth > DEEPEST:
             raise ConditionError(f"it has more than {DEEPEST} parts within parts")
         deeper = depth + 1
@@ -134,7 +135,7 @@ class _Reader:
         return _COMPARE[type(sign)](*_comparable(*sides, f"{_text(left)} and {_text(right)}"))
 
     def _among(self, left: ast.AST, right: ast.List | ast.Tuple | ast.Set, sign: ast.cmpop, depth: int) -> pd.Series:
-        """Whether a column's values are among those of a list; `==` means that, too, as in pandas."""
+        """Whether each value of a column is in a list. As in pandas, `==` with a list means `in`."""
         column, values = self._value(left, depth), [self._value(each, depth) for each in right.elts]
         alone = [each for each in values if not isinstance(each, pd.Series)]
         if not isinstance(column, pd.Series) or len(alone) < len(values) or isinstance(sign, ast.Is | ast.IsNot):
@@ -155,7 +156,7 @@ class _Reader:
 
 
 def _in_python(token: re.Match[str]) -> str:
-    """How Python writes what pandas writes in its own way."""
+    """Python's spelling of a token that pandas spells differently."""
     text, quoted, connective, strange, _ = token.groups()
     if strange:
         raise ConditionError(f"{strange} cannot stand in a condition: it takes columns, values and comparisons")
@@ -163,7 +164,9 @@ def _in_python(token: re.Match[str]) -> str:
 
 
 def _comparable(left: Any, right: Any, both: str) -> tuple[Any, Any]:
-    """Two values that can be compared; a time may be compared with a text that says one, in UTC."""
+    """Two values in a form that can be compared. A text is read as a time if the other value is one; its default is
+    UTC.
+    """
     kinds = _kind(left), _kind(right)
     if kinds == ("time", "text") and isinstance(right, str):
         return left, _time(right)
@@ -180,7 +183,7 @@ def _time(text: str) -> pd.Timestamp:
 
 
 def _kind(value: Any) -> str:
-    """What values are, those that are not missing: number, text, truth, time, nothing or mixed."""
+    """Type of the values that are not missing: number, text, truth, time, nothing or mixed."""
     if not isinstance(value, pd.Series):
         return "text" if isinstance(value, str) else "truth" if isinstance(value, bool) else "number"
     if value.isna().all():

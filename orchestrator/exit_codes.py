@@ -1,7 +1,7 @@
-"""Exit codes of the command; 0 is all well."""
+"""Exit codes of the command line; 0 means success."""
 
 FAILED, REFUSED, SPENT, INTERRUPTED = 1, 2, 3, 130
-"""A trial failed; something asked for cannot be done; a budget is spent; it was interrupted."""
+"""A trial failed; the request cannot be carried out; a budget is spent; the run was interrupted."""
 
 SAID = (FAILED, REFUSED, SPENT, INTERRUPTED)
-"""What a driver that did not end well says of itself."""
+"""Codes with which a driver itself reports that it did not succeed."""

@@ -1,4 +1,4 @@
-"""Labels: what trials are, in a few words; of several trials, in as few as tell them apart."""
+"""Labels: trials in a few words. Among several trials, a variant has only the words that tell them apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search_spaces.columns import raw_options
 from search_spaces.trial import Trial
 
 _Kind = tuple[tuple[str, Any], ...]
-"""All that is said of a trial beside its sparsity and seed: pairs of a name and a plain value."""
+"""Settings of a trial that its variant can name: pairs of a name and a plain value."""
 _UNSAID = {"sparsity", "seed", "resources", "checkpoint_every", "plugins"}
 _NOUNS = ("model", "dataset", "method")
 
@@ -26,22 +26,23 @@ def label(trial: Trial) -> str:
 
 
 def labels_of(trials: Sequence[Trial]) -> dict[str, str]:
-    """Of each of some trials, by its id, the words that tell it apart from the others."""
+    """Labels of some trials, by id: the variant, then sparsity and seed."""
     labels = variants_of(trials)
     return {trial.id: f"{labels[trial.id]}{_numbers(trial)}" for trial in trials}
 
 
 def variants_of(trials: Sequence[Trial]) -> dict[str, str]:
-    """The variants of some trials, by their ids."""
+    """Variants of some trials, by id."""
     labels = variants([json.loads(trial.spec_json) for trial in trials])
     return {trial.id: label for trial, label in zip(trials, labels, strict=True)}
 
 
 def variants(specs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What each of some trials is, given as the JSON that it is of: `vae width=8 imp rewind=2`.
+    """Variants of some trials, given as the JSON of their specs. An example is `vae width=8 imp rewind=2`.
 
-    It has the model, data set and method, each only if it differs, followed by its options that differ. After these
-    come all other settings that differ. Trials have the same variant if only sparsity and seed tell them apart.
+    A variant has the model, data set and method, each only if it differs between the trials, and after each its options
+    that differ. Then come all other settings that differ. Trials that differ only in sparsity and seed have the same
+    variant.
     """
     kinds = [tuple(_said(spec)) for spec in specs]
     labels = _labels(dict.fromkeys(kinds))
@@ -63,7 +64,7 @@ def _labels(kinds: Mapping[_Kind, None]) -> dict[_Kind, str]:
             told = _told(told, {kind: values[kind].get(name) for kind in kinds}, _short(name))
         differ = len(set(told.values())) > len(set(words.values()))
         words = told if differ else words
-    if not all(words.values()):  # then all are named, so that no label is empty
+    if not all(words.values()):  # name the method of each, so that no label is empty
         words = {kind: (values[kind]["method"], *said) for kind, said in words.items()}
     return {kind: " ".join(said) for kind, said in words.items()}
 
@@ -71,7 +72,7 @@ def _labels(kinds: Mapping[_Kind, None]) -> dict[_Kind, str]:
 def _told(
     words: Mapping[_Kind, tuple[str, ...]], values: Mapping[_Kind, Any], name: str
 ) -> dict[_Kind, tuple[str, ...]]:
-    """The words with a value added where trials of the same words have several."""
+    """Add a value to the words of trials whose words are equal and whose values differ."""
     alike = defaultdict(set)
     for kind, said in words.items():
         alike[said].add(values[kind])
@@ -95,7 +96,7 @@ def _said(spec: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """A value without parts, or those of a mapping, each by the names of all that it is in."""
+    """Flatten a value: a mapping becomes one pair for each plain value inside, with a dotted name."""
     if isinstance(value, Mapping):
         for part, inner in value.items():
             yield from _plain(f"{name}.{part}", inner)
@@ -104,7 +105,7 @@ def _plain(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _noun(name: str) -> str:
-    """The noun that a name is an option of, if it is."""
+    """The noun (model, dataset or method) that has the option `name`, or an empty text."""
     noun = name.partition(".")[0]
     return "method" if noun in ("source", "of", "rewind") else noun if noun in _NOUNS else ""
 

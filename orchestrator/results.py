@@ -30,14 +30,15 @@ _log = logging.getLogger("tombola")
 
 
 class ResultsError(TombolaError):
-    """Results that are not there; the message says what is."""
+    """Results that a store does not have; the message says what it has."""
 
 
 def trials(uri: Store | str | Path, sweep: str | None = None) -> pd.DataFrame:
-    """One row for each trial in the store at `uri`, and each way it was evaluated; or those of one sweep, by its name.
+    """Table of the trials in the store at `uri`, or of one sweep, given by its name.
 
-    Beside the columns that are stored there are `variant`, which tells the trials of this table apart but for sparsity
-    and seed, `sweep`, the names of the sweeps that have the trial, and the options of plugins.
+    It has one row for each trial and each way the trial was evaluated. Some columns are not stored but added: `variant`
+    tells the trials of this table apart, except for sparsity and seed; `sweep` names the sweeps that have the trial;
+    the options of plugins have columns too.
 
     Raises:
         StoreError: if there is no such store.
@@ -91,10 +92,10 @@ def mask(uri: Store | str | Path, trial_id: str) -> Mask:
 
 
 def picture(uri: Store | str | Path, evaluation_key: str, kind: str) -> bytes:
-    """A PNG that an evaluation made, of `samples` or of `reconstructions`.
+    """PNG picture from an evaluation; `kind` is `samples` or `reconstructions`.
 
     Raises:
-        ResultsError: if it made none of that kind.
+        ResultsError: if the evaluation made no such picture.
     """
     store = existing_store(uri)
     png = store.get(names.picture(evaluation_key, kind))
@@ -104,19 +105,19 @@ def picture(uri: Store | str | Path, evaluation_key: str, kind: str) -> bytes:
 
 
 def rows_of(store: Store, wanted: Iterable[Trial]) -> pd.DataFrame:
-    """The rows of the given trials, as their own evaluation measured them, in their order; variants are among them."""
+    """Rows of the given trials as measured by their own evaluation, in the given order, with their variants."""
     wanted = list(wanted)
     rows = _described(store, read(store, names.TRIALS, [row_name(names.TRIALS, trial) for trial in wanted]))
     return rows.assign(variant=rows["trial_id"].map(variants_of(wanted)))
 
 
 def all_trials(store: Store) -> pd.DataFrame:
-    """The rows of all trials in a store."""
+    """Rows of all trials in a store."""
     return _described(store, _all(store, names.TRIALS))
 
 
 def memberships(store: Store) -> dict[str, list[str]]:
-    """By trial the names of the sweeps that have it, of those that were run in a store."""
+    """Names of the sweeps that have a trial, by trial id, for all sweeps that were run in a store."""
     rosters = [Objects(store).read_fact(name, Roster) for name in sorted(store.list(names.ROSTERS))]
     found: defaultdict[str, set[str]] = defaultdict(set)
     for roster in (each for each in rosters if each is not None):
@@ -126,17 +127,17 @@ def memberships(store: Store) -> dict[str, list[str]]:
 
 
 def rows_of_id(store: Store, trial_id: str) -> pd.DataFrame:
-    """The rows of a trial, one for each way it was evaluated."""
+    """Rows of a trial, one for each way it was evaluated."""
     return read(store, names.TRIALS, [name for name in files(store, names.TRIALS) if names.trial_of(name) == trial_id])
 
 
 def files(store: Store, dataset: str) -> list[str]:
-    """The files of a dataset of rows; what a synchroniser or a file manager left beside them is none."""
+    """Names of the files with rows of a dataset. Files that a synchroniser or file manager left there do not count."""
     return sorted(name for name in store.list(dataset) if names.is_rows(name))
 
 
 def read(store: Store, dataset: str, wanted: Iterable[str]) -> pd.DataFrame:
-    """The rows in files; those that cannot be read are reported and left out."""
+    """Rows in the given files. Files that cannot be read are reported and left out."""
     tables, left_out = [SCHEMAS[dataset].empty_table()], defaultdict(list)
     for name in wanted:
         try:
@@ -152,7 +153,7 @@ def read(store: Store, dataset: str, wanted: Iterable[str]) -> pd.DataFrame:
 
 
 def intact(store: Store, dataset: str, name: str) -> bool:
-    """Whether a file of rows is there and can be read; if it cannot, that is reported."""
+    """Whether a file of rows exists and can be read. An unreadable file is reported."""
     try:
         return _table(store, dataset, name) is not None
     except UnreadableError as error:
@@ -173,7 +174,7 @@ def _table(store: Store, dataset: str, name: str) -> pa.Table | None:
 
 
 def _says_all(spec: str | None) -> bool:
-    """Whether a row's spec names what its options are of."""
+    """Whether a row's spec describes the model, data set, method and recipe that its options belong to."""
     try:
         said = json.loads(spec or "null")
     except ValueError:
@@ -188,7 +189,7 @@ def _tell(store: Store, those: Sequence[str], why: str) -> None:
 
 
 def _described(store: Store, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with their options, a plugin's and those of older versions too, their variants and sweeps."""
+    """Add variants, sweeps and options to rows, including the options of plugins and of older versions."""
     specs = [json.loads(spec) for spec in rows["spec"]]
     given = pd.DataFrame([options(spec) for spec in specs], index=rows.index)
     sweeps = memberships(store)
@@ -198,7 +199,7 @@ def _described(store: Store, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _in_order(columns: Iterable[str]) -> list[str]:
-    """Columns as the schema has them, and then others."""
+    """Columns in the order of the schema, then the others by name."""
     there = set(columns)
     return [*(n for n in SCHEMAS[names.TRIALS].names if n in there), *sorted(there - set(SCHEMAS[names.TRIALS].names))]
 

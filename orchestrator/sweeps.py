@@ -1,4 +1,4 @@
-"""Sweeps as a store knows them: which were run, which of their trials have ended, and how."""
+"""Sweeps in a store: which were run, and how their trials stand."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _log = logging.getLogger("tombola")
 
 
 def record(sweep: Sweep, store: Store) -> None:
-    """Enter a sweep in the store, so that its trials can be found there by their ids.
+    """Record a sweep in the store, so that its trials can be found there by their ids.
 
     Raises:
         StoreError: if the store cannot be written.
@@ -42,7 +42,7 @@ def record(sweep: Sweep, store: Store) -> None:
 
 
 def enroll(sweep: Sweep, trials: Iterable[Trial], store: Store) -> None:
-    """Enter in the store which trials a sweep has, so that rows can say of which sweeps they are.
+    """Record in the store which trials a sweep has, so that tables can name the sweeps of a trial.
 
     Raises:
         StoreError: if the store cannot be written.
@@ -53,12 +53,13 @@ def enroll(sweep: Sweep, trials: Iterable[Trial], store: Store) -> None:
 
 @contextmanager
 def only_driver(sweep: Sweep, store: Store, beat: float = BEAT) -> Iterator[Sign]:
-    """Be the one process that runs this sweep, by name, in this store until the block is left.
+    """Make this process the only driver of the sweep in this store, until the block is left.
 
-    Its sign of life, renewed every `beat` seconds, may still be lost to another process, if this one is stopped.
+    The sweep is identified by its name. This process renews its sign of life every `beat` seconds. If it is stopped for
+    some time, another process can still take over.
 
     Raises:
-        DriverError: if another process is.
+        DriverError: if another process runs the sweep.
     """
     sign = Sign(store, names.driver(sweep.name), beat)
     if not sign.take():
@@ -72,13 +73,13 @@ def only_driver(sweep: Sweep, store: Store, beat: float = BEAT) -> Iterator[Sign
 
 
 def driver_of(sweep: Sweep, store: Store, beat: float = BEAT) -> str:
-    """Who runs a sweep in a store, in words."""
+    """Name the process that runs a sweep in a store, for messages."""
     other = alive(store, names.driver(sweep.name), beat)
     return f"process {other['pid']} on {other['host']}" if other else "another process"
 
 
 def recorded(store: Store) -> list[Sweep]:
-    """Every sweep that was run in the store."""
+    """All sweeps that were run in the store. Sweeps that cannot be read here are reported and left out."""
     objects = Objects(store)
     found = []
     for name in sorted(store.list(names.SWEEPS)):
@@ -86,19 +87,19 @@ def recorded(store: Store) -> list[Sweep]:
             sweep = Sweep.model_validate(objects.read_fact(name, dict[str, Any]))
             sweep.trials()
             found.append(sweep)
-        except ValueError as error:  # of another version, or a plugin that is not importable here
+        except ValueError as error:  # written by another version, or a plugin cannot be imported here
             why = sentence(error) if isinstance(error, ValidationError) else error
             _log.warning("%s in store %s is left out: %s", name, store.uri, why)
     return found
 
 
 class DriverError(TombolaError):
-    """A sweep that somebody else is running."""
+    """A sweep that another process is running."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How the trials of a sweep stand. `rows` are those of the trials that have ended."""
+    """How the trials of a sweep stand. `rows` are the rows of the trials that have ended."""
 
     rows: pd.DataFrame
     done: int
@@ -110,7 +111,7 @@ class Standing:
 
 
 def standing(trials: Sequence[Trial], store: Store) -> Standing:
-    """How `trials` stand, by what the store holds. A trial whose data has changed since has not ended."""
+    """How `trials` stand, from the store. A trial is missing if its data has changed or its files are damaged."""
     rows = rows_of(store, trials)
     rows = rows[~_is_outdated(rows, _fingerprints(trials))]
     done = rows["trial_id"][rows["status"] == "done"]
@@ -133,7 +134,10 @@ def standing(trials: Sequence[Trial], store: Store) -> Standing:
 
 
 def _fingerprints(trials: Sequence[Trial]) -> dict[str, dict[str, str | None]]:
-    """By trial those of its data as it is now; none where there is no data, and only results to be read."""
+    """Current fingerprints of each trial's data, by trial id.
+
+    They are empty if the data is not here, because results can be read without it.
+    """
     found: dict[tuple[DatasetSpec, ...], dict[str, str | None]] = {}
     by_trial = {trial.id: tuple(datasets_of(trial)) for trial in trials}
     for trial in trials:
@@ -146,7 +150,7 @@ def _fingerprints(trials: Sequence[Trial]) -> dict[str, dict[str, str | None]]:
 
 
 def _is_outdated(rows: pd.DataFrame, now: Mapping[str, Mapping[str, str | None]]) -> pd.Series:
-    """Whether the data of each row, or of its source, has changed since. A row without a fingerprint is unchanged."""
+    """Whether the data of each row, or of its source, has changed. Rows without a fingerprint count as unchanged."""
     held = rows[["data_fingerprint", "source_fingerprint"]].astype(object).where(rows.notna(), None)
     pairs = zip(held.to_dict("records"), rows["trial_id"], strict=True)
     outdated = [any(row[name] not in (None, value) for name, value in now[trial].items()) for row, trial in pairs]
@@ -154,7 +158,7 @@ def _is_outdated(rows: pd.DataFrame, now: Mapping[str, Mapping[str, str | None]]
 
 
 def _is_whole(store: Store, trial: Trial) -> bool:
-    """Whether scores, history and mask of a trial are there and can be read, so that its row is not alone."""
+    """Whether the scores, history and mask of a trial exist and can be read."""
     others = (names.SCORES, names.HISTORY, names.MASKS)
     return all(intact(store, dataset, row_name(dataset, trial)) for dataset in others)
 
@@ -162,7 +166,10 @@ def _is_whole(store: Store, trial: Trial) -> bool:
 def clear_failures(
     trials: Iterable[Trial], stages: Iterable[Stage], store: Store, statuses: Collection[str] = ("failed",)
 ) -> int:
-    """Forget that `trials`, planned as `stages`, ended in one of `statuses`; how many trials that were."""
+    """Delete the rows of those `trials` that ended in one of `statuses`; return how many these are.
+
+    Also forget the recorded failures of `stages`, the planned stages of these trials. So the trials can be tried again.
+    """
     Failures(Objects(store)).clear(stages, [KINDS[status] for status in statuses])
     by_id = {trial.id: trial for trial in trials}
     rows = rows_of(store, by_id.values())
@@ -173,9 +180,10 @@ def clear_failures(
 
 
 def clear_rows(trials: Sequence[Trial], store: Store) -> None:
-    """Remove what is in the way of new rows of `trials`: damaged files, and what was made of data that has changed.
+    """Remove old files of `trials`, so that new rows can be written.
 
-    History and masks are the same however a trial is measured, and stay for those rows that are there already.
+    Rows and scores of the trial's own evaluation are always removed. History and masks are the same for every
+    evaluation, so they stay for its other rows. They are removed only if they are damaged, or if the data has changed.
     """
     prints, by_trial = _fingerprints(trials), _files_by_trial(store)
     for trial in trials:
@@ -190,7 +198,7 @@ def clear_rows(trials: Sequence[Trial], store: Store) -> None:
 
 
 def _files_by_trial(store: Store) -> defaultdict[str, list[str]]:
-    """The files of the trials dataset, by the id of their trial."""
+    """Files of the trials dataset, by trial id."""
     by_trial = defaultdict(list)
     for name in files(store, names.TRIALS):
         by_trial[names.trial_of(name)].append(name)

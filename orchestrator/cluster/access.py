@@ -8,10 +8,10 @@ import sys
 
 
 def keep_private() -> None:
-    """Let a Ray that this process starts obey this process alone.
+    """Make a Ray that this process starts usable by this process only.
 
     Ray listens on every network of a machine and runs what it is sent. It reads its token when it is imported, so this
-    has no effect afterwards, nor where access is configured already.
+    has no effect afterwards. It also has no effect if access is configured already.
     """
     if "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))

@@ -1,4 +1,4 @@
-"""The driver: keeps a pool of workers busy with the trials of a plan, until all have ended or it is asked to stop."""
+"""The driver: keeps workers busy with the trials of a plan, until all have ended or it is asked to stop."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from workers.reports import EpochTrained, Listener, StageCommitted, TrialEnded, 
 from workers.store.backends import Store, StoreError
 
 TICK = 0.25
-"""Seconds at most between two looks at what is wanted, and at whether to stop."""
+"""Most seconds between two checks of how many workers are needed and whether to stop."""
 
 STILLBORN = 10
-"""Workers that may fail in a row before one of them is ready."""
+"""Number of workers that may fail in a row before one is ready; then the driver gives up."""
 
 
 class Workers(Protocol):
-    """What the driver asks of a pool. Iterating gives the workers that are ready."""
+    """What the driver needs of a pool. Iterating gives the workers that are ready."""
 
     def __iter__(self) -> Iterator[Worker]: ...
     def resize(self, wanted: Mapping[Resources, int]) -> None: ...
@@ -42,7 +42,7 @@ class Workers(Protocol):
 
 
 class Driver:
-    """Runs `work`. `stop` is asked all the time whether to leave."""
+    """Runs `work` on a pool of workers. It calls `stop` all the time to ask whether to leave."""
 
     def __init__(
         self, work: Work, pool: Workers, store: Store, listen: Listener, stop: Callable[[], bool] = lambda: False
@@ -64,11 +64,12 @@ class Driver:
         self._looked = self._seen_alive = time.monotonic()
 
     def run(self) -> None:
-        """Run every trial, or as many as can be before `stop` says so.
+        """Run every trial, or as many as possible until `stop` returns True.
 
         Raises:
-            ClusterError: if no workers can be had, with all that was committed kept.
+            ClusterError: if no worker can be started; all committed work is kept.
             StoreError: if the store cannot be used.
+            RuntimeError: if tombola itself fails in a worker.
         """
         self._resize()
         while len(self._schedule) and (self._busy or not self._stopping):
@@ -85,7 +86,7 @@ class Driver:
             raise self._error
 
     def _leave(self, error: Exception | None = None) -> None:
-        """Ask all trials to commit the epoch they are in, and start no others."""
+        """Ask all trials to commit their current epoch and leave; start no others."""
         self._error = self._error or error
         self._stopping = True
         self._pool.stop()
@@ -96,7 +97,7 @@ class Driver:
         self._pool.resize(self._wanted)
 
     def _allotment(self) -> Counter[Resources]:
-        """How many workers of each shape there is work for, in plan order as far as the machines have room."""
+        """How many workers of each shape have work. If room is short, earlier trials of the plan come first."""
         wanted = Counter(self._shapes[trial_id] for trial_id in {**self._busy, **self._alone})
         if len(self._distinct_shapes) == 1:
             (shape,) = self._distinct_shapes
@@ -108,7 +109,7 @@ class Driver:
         for shape in (self._shapes[trial_id] for trial_id in self._schedule.first_ready(1000)):
             cpus, gpus = cpus - shape.cpus, gpus - shape.gpus
             if cpus < 0 or gpus < 0:
-                break  # what comes later in the plan does not take the room of what comes first
+                break  # a later trial does not take the room of an earlier one
             wanted[shape] += 1
         return wanted
 
@@ -126,7 +127,7 @@ class Driver:
                     self._start(worker, next_trial)
 
     def _hand_out_alone(self, trial_id: str) -> None:
-        """Reserve a machine for a trial that ran out of memory, and start it once nothing else runs there."""
+        """Reserve a machine for a trial that ran out of memory, and start the trial when nothing else runs there."""
         load = Counter(worker.node for worker in self._busy.values())
         able = [worker for worker in self._pool if worker.resources == self._shapes[trial_id]]
         if self._alone[trial_id] not in {worker.node for worker in able}:
@@ -190,7 +191,7 @@ class Driver:
         self._pool.rest(worker)
 
     def _lose(self, worker: Worker, lost: Lost) -> None:
-        """A worker is gone; what it was doing is tried again, unless that has been tried often enough."""
+        """Handle the loss of a worker: try its trial again, or give it up after too many losses."""
         trial_id = worker.trial_id
         if trial_id is None:
             self._stillborn += worker.node is None
@@ -216,7 +217,7 @@ class Driver:
         self._end(give_up(self._work.by_id[trial_id].trial, stage, f"{why} ({losses} times)", self._store))
 
     def _check_hope(self) -> None:
-        """Raise ClusterError where nothing runs and nothing is going to."""
+        """Raise ClusterError if nothing has run for too long and no worker is ready."""
         now = time.monotonic()
         if self._busy or not len(self._schedule) or any(True for _ in self._pool):
             self._seen_alive = now

@@ -1,4 +1,4 @@
-"""The machines of a Ray cluster: joining them, and what they have room for."""
+"""The machines of a Ray cluster: joining them, and how many trials fit on them."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from search_spaces.errors import TombolaError, first_line
 from search_spaces.trial import Resources
 
 GROWS = ("autoscaling", "true")
-"""The label of a node whose cluster gets new machines by itself when actors wait for them."""
+"""The label of a node whose cluster adds machines by itself when actors wait for them."""
 
 
 class ClusterError(TombolaError):
-    """A cluster that cannot be joined, or cannot run what is asked of it."""
+    """A cluster that cannot be joined, or cannot run the trials."""
 
 
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Join the Ray cluster at `address`, or start Ray on this machine for as long as the block lasts.
+    """Join the Ray cluster at `address`, or start Ray on this machine, until the block is left.
 
     Raises:
-        ClusterError: if there is no cluster that can be joined.
+        ClusterError: if the cluster cannot be joined, or Ray cannot be started.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray").setLevel(logging.ERROR)
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray is going to do by itself
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the future default of Ray
     if address is not None:
         _check_reachable(address)
     try:
@@ -50,7 +50,7 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 def _folder_used() -> str:
-    """What Ray keeps its sockets and logs in, and by which variables."""
+    """The folder in which Ray keeps its sockets and logs, and the variables that set it, in a sentence."""
     folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
     return (
         f"Ray keeps its sockets in {folder}, which needs free space and a short path: set TMPDIR or RAY_TMPDIR to "
@@ -59,7 +59,7 @@ def _folder_used() -> str:
 
 
 def _check_reachable(address: str) -> None:
-    """Raise ClusterError if nothing answers at `address`; Ray itself would try for minutes."""
+    """Raise ClusterError if nothing answers at `address`. Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if address == "auto":
         return
@@ -67,7 +67,7 @@ def _check_reachable(address: str) -> None:
         raise ClusterError(f"--address {address}: is neither auto nor HOST:PORT of a cluster's head, such as head:6379")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError, ValueError) as error:  # a name that is none is a ValueError
+    except (OSError, OverflowError, ValueError) as error:  # an invalid name raises a ValueError
         raise ClusterError(f"--address {address}: no Ray cluster can be reached there: {error}") from error
 
 
@@ -75,18 +75,18 @@ _QUIET: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "l
 
 
 def room(resources: Resources) -> int:
-    """How many trials with such resources the machines of the cluster hold together when they hold nothing else."""
+    """How many trials with these resources fit on all machines of the cluster, if they hold nothing else."""
     return sum(_fits(node, resources) for node in _nodes())
 
 
 def grows() -> bool:
-    """Whether the cluster gets new machines by itself when actors wait for them."""
+    """Whether the cluster adds machines by itself when actors wait for them."""
     key, value = GROWS
     return any(node["Labels"].get(key) == value for node in _nodes())
 
 
 def capacity() -> tuple[float, float]:
-    """CPU cores and GPUs of all machines of the cluster, without bound where it grows."""
+    """CPU cores and GPUs of all machines of the cluster; infinite if it grows."""
     if grows():
         return math.inf, math.inf
     cpus, gpus = (sum(node["Resources"].get(kind, 0.0) for node in _nodes()) for kind in _KINDS)
@@ -98,7 +98,7 @@ def is_alive(node_id: str) -> bool:
 
 
 def check_room(shapes: Iterable[Resources]) -> None:
-    """Raise ClusterError if no machine of the cluster, now or later, can run a trial of one of `shapes`."""
+    """Raise ClusterError if no machine of the cluster, now or later, can run a trial with one of `shapes`."""
     for resources in shapes:
         if not room(resources) and not grows():
             most = {kind: max((node["Resources"].get(kind, 0.0) for node in _nodes()), default=0.0) for kind in _KINDS}

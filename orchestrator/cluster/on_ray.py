@@ -21,9 +21,9 @@ from workers.store.backends import Store
 
 
 class OnRay:
-    """Runs trials on the Ray cluster at `address`, or on a Ray of its own on this machine; to be used in a `with`.
+    """Runs trials on the Ray cluster at `address`, or on a Ray that it starts on this machine. Use it in a `with`.
 
-    At most `most` run at once, or as many as there is room for.
+    At most `most` trials run at once; None means as many as there is room for.
     """
 
     def __init__(
@@ -43,10 +43,10 @@ class OnRay:
         self._open.close()
 
     def profiles(self, trials: Sequence[Trial], store: Store) -> Mapping[str, Profile]:
-        """Measured by workers such as will run the trials, unless they were measured on a machine of this name."""
+        """Measure the trials on workers like those that will run them, or use what this machine measured before."""
         wanted = Counter(trial.resources for trial in trials)
         check_room(wanted)
-        self._workers(store).resize(wanted)  # they start while the first of them measures
+        self._workers(store).resize(wanted)  # others start while the first one measures
         return profiles_by_trial(
             trials, lambda trial: known_profile(trial, store) or self._workers(store).profile(trial)
         )

@@ -1,4 +1,4 @@
-"""The pool: trial actors on the machines of a cluster, made and let go as there is work for them."""
+"""The pool: trial actors on the machines of a cluster. It starts and ends them as the work requires."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from workers.store.backends import Store
 _log = logging.getLogger("tombola")
 
 MEMORY, PROCESS, NODE = "memory", "process", "node"
-"""What took a worker: the memory of its machine ran out, its process died, or its machine is gone."""
+"""Why a worker was lost: its machine ran out of memory, its process died, or its machine is gone."""
 
 WAITING = 16
-"""Actors at most that wait for a cluster to grow while it has none; later as many as it has."""
+"""Most actors that wait for a cluster to grow. If more than this are ready, as many may wait as are ready."""
 
 PATIENCE, GROWTH = 600.0, 1800.0
-"""Seconds to wait for a first worker: where machines are given, and where they have to join first."""
+"""Seconds to wait for a first worker: if the machines are given, and if they must be added first."""
 
 LINGER = 60.0
-"""Seconds that a worker nobody has work for stays, so that a growing cluster does not let go of machines too early."""
+"""Seconds that a worker without work stays, so that a growing cluster does not remove machines too early."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The worker is gone, and with it whatever it was doing."""
+    """The worker is lost, and so is its work since the last commit."""
 
     cause: str
     why: str
@@ -52,7 +52,7 @@ class Lost:
 
 @dataclass(eq=False)
 class Worker:
-    """A trial actor. It is ready once its node is known, and then until it is lost or let go."""
+    """A trial actor. It is ready when its node is known, until it is lost or let go."""
 
     number: int
     resources: Resources
@@ -68,9 +68,9 @@ Event = tuple[Worker, Message | Lost]
 
 
 class Pool:
-    """Trial actors that work on one store, `most` of them at once if that is said.
+    """Trial actors that work on one store, at most `most` at once.
 
-    `witness` names an object there, by which an actor tells that store.
+    `witness` names an object in that store. An actor that cannot find it has another store.
     """
 
     def __init__(self, store: Store, actor_class: type[TrialActor] = TrialActor, most: int | None = None) -> None:
@@ -84,22 +84,22 @@ class Pool:
         self._images: dict[DatasetSpec, ray.ObjectRef[Split]] = {}
 
     def __iter__(self) -> Iterator[Worker]:
-        """The workers that are ready, the longest-serving first."""
+        """The workers that are ready, oldest first."""
         ready = (worker for worker in self._workers.values() if worker.node is not None)
         return iter(sorted(ready, key=lambda worker: worker.number))
 
     @property
     def patience(self) -> float:
-        """Seconds that it may take until a first worker is ready."""
+        """Seconds to wait until a first worker is ready."""
         return GROWTH if grows() else PATIENCE
 
     @property
     def capacity(self) -> tuple[float, float]:
-        """CPU cores and GPUs of all machines that there are or may be."""
+        """CPU cores and GPUs of all machines, including those that the cluster may add."""
         return capacity()
 
     def resize(self, wanted: Mapping[Resources, int]) -> None:
-        """Make workers up to the numbers wanted, as far as there is or may come room, and let superfluous ones go."""
+        """Start workers up to the wanted numbers, as far as there is or will be room, and end unneeded ones."""
         have = Counter(worker.resources for worker in self._workers.values())
         starved = False
         for resources, number in wanted.items():
@@ -121,20 +121,20 @@ class Pool:
                 self.let_go(worker)
 
     def run(self, worker: Worker, trial: Trial, wanted: Wanted) -> None:
-        """Give a worker a trial; what becomes of it is told by `events`."""
+        """Give a worker a trial; `events` reports what happens to it."""
         if trial.dataset not in worker.lent:
             worker.lent.add(trial.dataset)
             worker.actor.lend.remote(trial.dataset, [self._images_of(trial.dataset, worker)])
         worker.trial_id = trial.id
-        # Ray's own pickler looks at every part of a trial in Python, which takes as long as all else here together.
+        # Ray's own pickler visits every part of a trial in Python, which takes as long as everything else here.
         worker.actor.run.remote(pickle.dumps((trial, wanted)), self.witness)
 
     def rest(self, worker: Worker) -> None:
-        """Take note that a worker has nothing to do."""
+        """Note that a worker is idle."""
         worker.trial_id, worker.idle_since = None, time.monotonic()
 
     def events(self, timeout: float) -> list[Event]:
-        """What has happened, waiting up to `timeout` seconds for something to happen."""
+        """What has happened. Waits up to `timeout` seconds for a first event."""
         if not self._workers:
             time.sleep(timeout)
             return []
@@ -142,15 +142,15 @@ class Pool:
         return [event for stream in ready for event in self._read(stream)]
 
     def profile(self, trial: Trial) -> Profile:
-        """The profile of a trial's model, measured by a worker such as will train it.
+        """Profile of a trial's model, measured by a worker with the resources of the trial.
 
         If the worker is lost, this warns and returns UNKNOWN; the trials will report the cause.
 
         Raises:
-            ClusterError: if no worker can be had.
+            ClusterError: if no worker is ready in time.
         """
         if not any(worker.resources == trial.resources for worker in self._workers.values()):
-            if self._is_full:  # of workers that wait for the first trial
+            if self._is_full:  # with workers that wait for their first trial
                 self.let_go(next(iter(self._workers.values())))
             self._add(trial.resources)
         worker = next(worker for worker in self._workers.values() if worker.resources == trial.resources)
@@ -169,7 +169,7 @@ class Pool:
         return profile
 
     def stop(self) -> None:
-        """Ask all trials to leave after the epoch they are in."""
+        """Ask all trials to leave after their current epoch."""
         for worker in self._workers.values():
             worker.actor.stop.remote()
 
@@ -194,7 +194,7 @@ class Pool:
         self._workers[stream] = Worker(next(self._numbers), resources, actor, stream)
 
     def _images_of(self, dataset: DatasetSpec, worker: Worker) -> ray.ObjectRef[Split]:
-        # Decoded once, on a machine that trains; every other one fetches them from there once, for all its actors.
+        # Decoded once, on a machine that trains. Every other machine fetches the images once, for all its actors.
         if dataset not in self._images:
             assert worker.node is not None
             there = NodeAffinitySchedulingStrategy(worker.node, soft=True)
@@ -203,7 +203,7 @@ class Pool:
 
     def _read(self, stream: Any) -> list[Event]:
         worker = self._workers.pop(stream)
-        self._workers[stream] = worker  # behind all others, so that none is overheard
+        self._workers[stream] = worker  # last in line, so that every worker is heard
         try:
             messages: list[Message] = ray.get(next(stream))
         except (RayError, StopIteration) as error:
@@ -230,9 +230,9 @@ def _lost(worker: Worker, error: Exception) -> Lost:
 
 
 def _reason(error: Exception) -> str:
-    """The one line of Ray's pages that says what happened."""
+    """The line of Ray's long error text with the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if isinstance(error, RayActorError) and error.actor_init_failed:
-        return lines[-1]  # that of the traceback
+        return lines[-1]  # the last line of the traceback
     told = [line for line in lines if line.startswith("The actor is dead") or "low on memory" in line] or lines
     return told[0].split(". ")[0]

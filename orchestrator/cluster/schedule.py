@@ -1,4 +1,4 @@
-"""The schedule: which trial may start when, so that trials wait for each other's stages and never repeat them."""
+"""The schedule: which trial may start when. Trials wait for each other's stages, and never repeat them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from itertools import chain
 
 
 class Schedule:
-    """Hands out trials in plan order as the stages they share are committed.
+    """Hands out trials in plan order, as the stages that they share are committed.
 
-    `needs` names, in plan order, the stages of each trial; `kinds` says for each by what kind of worker it can be run.
-    A stage that is not committed yet is owned by the first unfinished trial that needs it; a trial is ready when all
-    the stages it needs and does not own are committed, or when one of them has failed, for then it ends at once. The
-    first unfinished trial owns all it needs, so there is always one that is ready or running.
+    `needs` has the stages of each trial, in plan order. `kinds` says for each trial what kind of worker can run it.
+
+    A stage that is not committed yet is owned by the first unfinished trial that needs it. A trial is ready when all
+    stages that it needs and does not own are committed. It is also ready when a stage that it needs has failed, because
+    it then ends at once. The first unfinished trial owns all stages that it needs. So there is always a trial that is
+    ready or running.
     """
 
     def __init__(
@@ -28,7 +30,7 @@ class Schedule:
             for stage in stages:
                 self._queues.setdefault(stage, []).append(trial)
         for queue in self._queues.values():
-            queue.reverse()  # the owner is at the end, where it is cheap to take away
+            queue.reverse()  # the owner is last, where it is cheap to remove
         self._blocked = dict.fromkeys(needs, 0)
         for queue in self._queues.values():
             for trial in queue[:-1]:
@@ -50,7 +52,7 @@ class Schedule:
         return len(self._ready[kind])
 
     def first_ready(self, count: int) -> list[str]:
-        """The first trials, `count` at most, in plan order, that could start now."""
+        """The first trials in plan order that could start now, at most `count`."""
         return [self._trials[position] for position in heapq.nsmallest(count, chain(*self._ready.values()))]
 
     def start(self, kind: Hashable) -> str | None:
@@ -63,7 +65,7 @@ class Schedule:
         return trial
 
     def commit(self, stage: str) -> None:
-        """Take note that a stage is committed; trials that waited for it may become ready."""
+        """Note that a stage is committed. Trials that waited for it may become ready."""
         queue = self._queues.pop(stage, [])
         for trial in queue:
             self._open[trial].discard(stage)
@@ -71,13 +73,13 @@ class Schedule:
             self._unblock(trial)
 
     def fail(self, stage: str) -> None:
-        """Take note that a stage has failed; trials that need it have nothing more to wait for."""
+        """Note that a stage has failed. Trials that need it become ready, because they wait for nothing else."""
         for trial in self._queues.get(stage, []):
             self._doomed.add(trial)
             self._offer(trial)
 
     def end(self, trial: str) -> None:
-        """Take note that a trial has ended, however it did; what it left undone passes to the next that needs it."""
+        """Note that a trial has ended. A stage that it left undone passes to the next trial that needs it."""
         self._unfinished.discard(trial)
         self._started.discard(trial)
         for stage in self._open.pop(trial):
@@ -90,7 +92,7 @@ class Schedule:
                 self._unblock(queue[-1])
 
     def give_back(self, trial: str) -> None:
-        """Take note that a started trial was lost with its worker: it keeps its stages and may start again."""
+        """Note that a started trial no longer runs. It keeps its stages and may start again."""
         self._started.discard(trial)
         self._offer(trial)
 

@@ -1,4 +1,4 @@
-"""The actor that runs trials: a process with its share of a machine, which lives as long as there is work for it."""
+"""The actor that runs trials: a process with its share of a machine, which lives as long as it has work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from workers.store.backends import StoreError, open_store
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The first thing an actor says: on which node it lives."""
+    """The first message of an actor: the node on which it lives."""
 
     node: str
 
@@ -38,7 +38,7 @@ class RanOutOfMemory:
 
 @dataclass(frozen=True, slots=True)
 class StoreBroke:
-    """The store cannot be read or written from where the actor is."""
+    """The actor cannot read or write the store."""
 
     trial_id: str
     error: str
@@ -56,9 +56,9 @@ Message = Ready | Report | RanOutOfMemory | StoreBroke | Crashed
 
 
 class TrialActor:
-    """Runs one trial at a time. What it has to say comes out of `messages`, in batches, for as long as it lives."""
+    """Runs one trial at a time. Its messages come out of `messages`, in batches, for as long as it lives."""
 
-    # Torch comes with the trial and not with this module, which the driver imports.
+    # Torch is imported with a trial and not with this module, because the driver imports this module.
 
     def __init__(self, store_uri: str) -> None:
         self._store = open_store(store_uri)
@@ -78,11 +78,11 @@ class TrialActor:
 
     @ray.method(concurrency_group="control")
     def stop(self) -> None:
-        """Leave the running trial after the epoch it is in."""
+        """Ask the running trial to leave after its current epoch."""
         self._asked_to_stop.set()
 
     def lend(self, dataset: DatasetSpec, images: list[ray.ObjectRef[Split]]) -> None:
-        """Say where the images of a data set lie in the object stores of the cluster."""
+        """Tell the actor where the images of a data set lie in the object stores of the cluster."""
         self._image_refs[dataset] = images
 
     def profile(self, trial: Trial) -> Profile:
@@ -91,7 +91,10 @@ class TrialActor:
         return profile_or_unknown(trial, self._store)
 
     def run(self, pickled: bytes, witness: str | None) -> None:
-        """Run a trial, told what is wanted of its lines. Where `witness` is not seen, the driver has another store."""
+        """Run a pickled trial; `wanted`, pickled with it, has what the plan needs of its lines.
+
+        If the store has no object `witness`, the driver has another store, and the actor reports StoreBroke.
+        """
         trial: Trial
         wanted: Wanted
         trial, wanted = pickle.loads(pickled)
@@ -104,7 +107,7 @@ class TrialActor:
             self.perform(trial, wanted)
         except StoreError as error:
             self._said.put(StoreBroke(trial.id, str(error)))
-        except Exception:  # noqa: BLE001 - the driver is told, and ends the sweep with it
+        except Exception:  # noqa: BLE001 - the driver is told, and ends the sweep with this error
             self._said.put(Crashed(trial.id, traceback.format_exc()))
 
     def perform(self, trial: Trial, wanted: Wanted) -> None:
@@ -122,7 +125,7 @@ class TrialActor:
         self._said.put(message)
 
     def _images(self, dataset: DatasetSpec) -> Split:
-        """Read in place, from the memory that all actors of a node share; of other data sets, from its files."""
+        """Images of a data set, from memory that all actors of a node share. If none are lent, from the files."""
         if dataset not in self._image_refs:
             return data.load(dataset)
         (images,) = self._image_refs[dataset]

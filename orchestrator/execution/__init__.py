@@ -1,1 +1,1 @@
-"""Execution: where trials run, within which limits, and what is made of faults."""
+"""Execution: where trials run, within which limits, and what happens after a fault."""

@@ -1,4 +1,4 @@
-"""Budgets: how much of its time and of its GPUs a run may use."""
+"""Budgets: how much time and how many GPU-hours a run may use."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from workers.reports import Report, TrialEnded, TrialLeft, TrialStarted
 
 
 class BudgetError(TombolaError):
-    """A budget that can never be spent."""
+    """A limit on GPU-hours that no trial can ever reach."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hours that a run may last, and GPU-hours that its trials may occupy; None: without limit."""
+    """Hours that a run may last, and GPU-hours that its trials may use; None means no limit."""
 
     hours: float | None = None
     gpu_hours: float | None = None
 
 
 class Budget:
-    """Keeps account of a run, told by the reports of its trials. A trial occupies its share of a GPU while it runs."""
+    """Counts what a run uses, from the reports of its trials. A trial uses its share of a GPU while it runs."""
 
     def __init__(self, limits: Limits, trials: Mapping[str, Trial]) -> None:
         self._limits, self._trials = limits, trials
@@ -42,7 +42,7 @@ class Budget:
                 self._since[report.trial_id] = time.monotonic()
 
     def spent(self) -> str | None:
-        """Which limit is reached, or None."""
+        """The limit that is reached, in words, or None."""
         limits, hours = self._limits, (time.monotonic() - self._began) / 3600
         if limits.hours is not None and hours >= limits.hours:
             return f"--max-hours {limits.hours:g} is spent"

@@ -24,25 +24,25 @@ KILLED = "%s killed the process that measured it, so estimates leave it out"
 
 
 class Executor(Protocol):
-    """Runs trials somewhere, and knows what they cost there."""
+    """Runs trials on this machine or on a cluster, and gets their profiles there."""
 
     def profiles(self, trials: Sequence[Trial], store: Store) -> Mapping[str, Profile]:
-        """The profile of every trial, by its id."""
+        """Profile of every trial, by id."""
 
     def run(self, work: Work, store: Store, listen: Listener, stop: Callable[[], bool]) -> None:
-        """Run the trials of `work` until all have ended or `stop` says so; each leaves its rows in `store`."""
+        """Run the trials of `work` until all have ended or `stop` returns True. Each leaves its rows in `store`."""
 
 
 class InProcess:
     """Runs one trial after the other in this process.
 
-    With `debug` it stops at the first error and keeps it in `error`, with its frames.
+    With `debug` it stops at the first error, and keeps it in `error` with its stack frames.
 
-    Models are measured in a process apart. One that kills that process is not trained here, where it would end the
-    whole sweep: its trials fail.
+    Models are measured in a separate process. If a model kills that process, its trials fail without being trained
+    here, because training would end the whole sweep.
     """
 
-    # Torch is imported where it is needed, so that a process which only plans or reads results never loads it.
+    # Torch is imported where it is needed. So a process that only plans or reads results never loads it.
 
     def __init__(self, debug: bool = False) -> None:
         self._debug = debug
@@ -53,7 +53,7 @@ class InProcess:
         return self._measured(_profile, trials, store)
 
     def profiles_or_sizes(self, trials: Sequence[Trial], store: Store) -> Mapping[str, Profile]:
-        """The same, without seconds where this machine lacks the GPU to measure them on."""
+        """Like `profiles`, but without seconds if this machine lacks the GPU to measure them on."""
         return self._measured(_profile_or_sizes, trials, store)
 
     def run(self, work: Work, store: Store, listen: Listener, stop: Callable[[], bool]) -> None:
@@ -94,7 +94,7 @@ class InProcess:
             return profiles_by_trial(trials, lambda trial: known_profile(trial, store) or measured(trial))
 
     def _deadly_stage(self, planned: PlannedTrial) -> Stage | None:
-        """The first stage of a trial that trains a model which killed the process that measured it."""
+        """The first stage of a trial that trains a model whose measurement killed its process."""
         training = (stage for stage in planned.stages.values() if isinstance(stage, Train | Emerge))
         return next((s for s in training if profile_key(planned.makers[s.key]) in self._deadly), None)
 
@@ -116,7 +116,7 @@ def _profile_or_sizes(trial: Trial, store: Store) -> Profile:
 
 
 def profiles_by_trial(trials: Sequence[Trial], measure: Callable[[Trial], Profile]) -> dict[str, Profile]:
-    """The profile of every trial, measured once for all trials that have the same."""
+    """Profile of every trial, by id. Trials that have the same profile are measured once."""
     card_of = cache(data.card_or_nominal)  # looking for missing files takes milliseconds
     keys = {trial.id: profile_key(trial, card_of) for trial in trials}
     distinct = {keys[trial.id]: trial for trial in trials}

@@ -1,4 +1,4 @@
-"""Faults: what is made of workers and trials that are lost, and when a trial is given up."""
+"""Faults: how often a trial that lost its worker is tried again, and how a trial is given up."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from workers.store.backends import Store
 from workers.store.objects import Objects
 
 DEATHS = 3
-"""Worker processes that a trial may lose at one stage and be tried again."""
+"""How many worker processes a trial may lose at one stage and still be tried again."""
 
 DISPLACEMENTS = 20
-"""Machines that may vanish under a trial at one stage: those that can be taken away do, through no fault of its own."""
+"""How many machines a trial may lose at one stage and still be tried again.
+
+The limit is high, because a machine that is taken away is not the trial's fault.
+"""
 
 OUT_OF_MEMORY = (
     "ran out of memory, and again with its machine to itself ({error}); it needs a machine with more memory, a larger "
@@ -23,7 +26,7 @@ OUT_OF_MEMORY = (
 
 
 def give_up(trial: Trial, stage: Stage, why: str, store: Store) -> TrialEnded:
-    """Record that `stage` cannot be done, and write the row of the trial that was at it."""
+    """Record that `stage` cannot be done, and write the row of the trial that failed there."""
     failure = Failure(subject(stage), type(stage).__name__.lower(), ERROR, why)
     Failures(Objects(store)).record(failure)
     error = str(StageFailed(failure))

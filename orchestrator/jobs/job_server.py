@@ -21,39 +21,42 @@ from ray.job_submission import JobDetails, JobSubmissionClient
 from search_spaces.errors import TombolaError
 
 REST = 3.0
-"""Seconds after which Ray, which looks at a job once a second, does not take the next of the same id for it."""
+"""Seconds to wait before reusing an id. Ray polls jobs once a second and could take the new job for the old one."""
 
 STARTING = 60.0
-"""Seconds that a cluster which has just started may take until it has somebody to run a job."""
+"""Seconds to wait until a cluster that has just started can run a job."""
 
 STOPPING = 60
-"""Seconds that a job which is stopped may take to finish its epochs; Ray's own measure is 3."""
+"""Seconds that a stopped job has to finish its epochs; Ray's default is 3."""
 
 
 class SubmitError(TombolaError):
-    """A sweep that cannot be submitted, or whose driver ended without a word of its own."""
+    """A sweep that cannot be submitted, or whose driver ended without giving a reason."""
 
 
 class JobServer:
-    """The job server of a cluster, which keeps at most one job of a name.
+    """The job server of a cluster, which keeps at most one job of each name.
 
     Raises:
-        SubmitError: from every method, if the server cannot be reached or refuses what is asked.
+        SubmitError: from every method, if the server cannot be reached or refuses the request.
     """
 
     def __init__(self, address: str) -> None:
         self._address = address
         _check_reachable(address)
-        # Importing Ray's client sets the level of each of these; none of them has anything to say to a user.
+        # Importing Ray's client sets the levels of these loggers; a user has no use for their messages.
         for logger in ("ray", "ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
             logging.getLogger(logger).setLevel(logging.ERROR)
         for variable in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
-            os.environ.pop(variable, None)  # Ray heeds them rather than the address it is given
+            os.environ.pop(variable, None)  # Ray prefers these to the address that it is given
         with self._errors_told():
             self._client = JobSubmissionClient(address)
 
     def start(self, name: str, command: str, folder: str) -> int:
-        """Run `command` in a copy of `folder`, unless the job runs already; the length of the log of earlier runs."""
+        """Run `command` as a job in a copy of `folder`, unless the job is already running.
+
+        Return the length of the log of earlier runs, in characters; `follow` skips this part.
+        """
         with self._errors_told():
             earlier = self._find(name)
             if earlier is not None and not earlier.status.is_terminal():
@@ -64,7 +67,7 @@ class JobServer:
             except RuntimeError:
                 other = self._find(name)
                 if other is not None and not other.status.is_terminal():
-                    raise _is_running(name) from None  # submitted by somebody else in between
+                    raise _is_running(name) from None  # somebody else submitted it in between
                 raise
         return shown
 
@@ -80,14 +83,14 @@ class JobServer:
             time.sleep(1)
 
     def follow(self, name: str, shown: int) -> JobDetails:
-        """Print the log of a job from its character `shown` on, until the job has ended."""
+        """Print the log of a job from character `shown` on until the job ends, and return its details."""
         with self._errors_told():
             asyncio.run(self._print_log(name, shown))
             return self._client.get_job_info(name)
 
     async def _print_log(self, name: str, shown: int) -> None:
-        # A connection need not last as long as a sweep. Each starts with the whole log again, and if the last one broke
-        # there is another when the job has ended.
+        # A connection may break before the job ends. Then a new one is made, which sends the whole log again. This
+        # happens even if the job has ended in the meantime, so that the end of the log is not lost.
         ended = False
         while not ended:
             ended = self._client.get_job_status(name).is_terminal()
@@ -105,7 +108,7 @@ class JobServer:
         return next((job for job in self._client.list_jobs() if job.submission_id == name), None)
 
     def _forget(self, name: str) -> int:
-        """Delete a job that has ended; the length of its log, which Ray keeps and continues."""
+        """Delete a job that has ended. Return the length of its log, because Ray keeps the log and continues it."""
         time.sleep(REST)
         length = len(self._client.get_job_logs(name))
         self._client.delete_job(name)
@@ -122,18 +125,18 @@ class JobServer:
                 f"--address {self._address}: this cluster wants its token, or another one: set RAY_AUTH_MODE=token and "
                 f"have the token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
             ) from error
-        except (RuntimeError, OSError, ValueError) as error:  # what Ray's client raises, and what requests does
+        except (RuntimeError, OSError, ValueError) as error:  # raised by Ray's client and by requests
             raise SubmitError(f"--address {self._address}: the job server failed: {gist(str(error))}") from error
 
 
 def _check_reachable(address: str) -> None:
-    """Raise SubmitError if nothing speaks HTTP at `address`; Ray's client would wait for ever."""
+    """Raise SubmitError if nothing speaks HTTP at `address`. Ray's client would wait forever."""
     if not _is_url(address):
         raise SubmitError(f"--address {address}: is no address of a job server, such as http://127.0.0.1:8265")
     try:
         urllib.request.urlopen(f"{address.rstrip('/')}/api/version", timeout=10).close()
     except urllib.error.HTTPError as error:
-        error.close()  # it answers; what it has to say is told to Ray's client too
+        error.close()  # the server answers; Ray's client will report the error
     except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
         reason = getattr(error, "reason", error)
         raise SubmitError(f"--address {address}: no job server can be reached there: {gist(str(reason))}") from error
@@ -143,7 +146,7 @@ def _is_url(address: str) -> bool:
     try:
         parts = urlparse(address)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # half an IPv6 address, or a port that is no number
+    except ValueError:  # an incomplete IPv6 address, or a port that is not a number
         return False
 
 
@@ -158,6 +161,6 @@ def _is_running(name: str) -> SubmitError:
 
 
 def gist(text: str) -> str:
-    """The one line of an error, or of a traceback, that says what happened."""
+    """The last line of an error or traceback, which says what happened."""
     lines: Sequence[str] = [line.strip() for line in text.splitlines() if len(line.strip()) > 1]
     return lines[-1].rstrip(".") if lines else "it does not say why"

@@ -1,4 +1,4 @@
-"""Submitting a sweep to a cluster from outside: its driver becomes a Ray job, whose log is followed here."""
+"""Submitting a sweep to a cluster from outside: its driver becomes a Ray job, and this machine prints its log."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from workers.store.backends import open_store
 OURS = ("orchestrator", "search_spaces", "workers")
 CODE = (".py", ".yaml", ".yml")
 NOT_FOUND = 127
-"""What a shell ends with that knows no such command."""
+"""Exit code of a shell that does not find the command."""
 
 
 def submit(sweep_file: Path, store: str, address: str, limits: Limits, *, keep_code: bool = False) -> int:
-    """Run a sweep on the cluster whose job server is at `address`, and follow it; the exit code of its driver.
+    """Run a sweep on the cluster whose job server is at `address`, print its log, and return its exit code.
 
     Raises:
         SweepError: if the sweep cannot be used.
-        StoreError: if `store` is none that tombola can open.
-        SubmitError: if the sweep cannot be submitted or is being run already, or its driver cannot be followed.
+        StoreError: if tombola cannot open `store`.
+        SubmitError: if the sweep cannot be submitted, is already running, or cannot be followed.
     """
     sweep = load_sweep(sweep_file)
     name = job_name(sweep.name, store)
@@ -56,11 +56,11 @@ def submit(sweep_file: Path, store: str, address: str, limits: Limits, *, keep_c
 
 
 def job_name(sweep: str, store: str) -> str:
-    """The submission id that a sweep has in a store, so that Ray lets it have one driver.
+    """Submission id of a sweep in a store. It is always the same, so that Ray allows only one driver.
 
     Raises:
-        StoreError: if `store` is none that tombola can open.
-        SubmitError: if it is relative.
+        StoreError: if tombola cannot open `store`.
+        SubmitError: if `store` is a relative path.
     """
     if "://" not in store and not Path(store).is_absolute():
         raise SubmitError(
@@ -70,7 +70,7 @@ def job_name(sweep: str, store: str) -> str:
 
 
 def entrypoint(sweep_file: str, store: str, limits: Limits, *, keep_code: bool = False) -> str:
-    """The shell command that is the driver. It resumes, since it may have run before."""
+    """Shell command that starts the driver. It resumes the sweep, because the sweep may have run before."""
     given = {"--max-hours": limits.hours, "--max-gpu-hours": limits.gpu_hours}
     options = [word for option, hours in given.items() if hours is not None for word in (option, str(hours))]
     options += ["--keep-code"] if keep_code else []
@@ -78,10 +78,10 @@ def entrypoint(sweep_file: str, store: str, limits: Limits, *, keep_code: bool =
 
 
 def pack(sweep_file: Path, plugins: Iterable[str], folder: Path) -> None:
-    """Copy into `folder` what a driver needs that no cluster has: the sweep file and the user's own plugins.
+    """Copy to `folder` what the driver needs and a cluster lacks: the sweep file and the user's own plugins.
 
     Raises:
-        SubmitError: if a plugin of the user's is no Python source.
+        SubmitError: if a plugin of the user is not Python source code.
     """
     shutil.copy(sweep_file, folder)
     for name in dict.fromkeys(plugin.partition(".")[0] for plugin in plugins):
@@ -95,7 +95,7 @@ def pack(sweep_file: Path, plugins: Iterable[str], folder: Path) -> None:
 
 
 def _own_places(name: str) -> list[Path]:
-    """Where the code of a module or package lies, if it is neither installed nor tombola's or Python's own."""
+    """Paths of the code of a module or package; empty if the code is installed, or belongs to tombola or Python."""
     spec = importlib.util.find_spec(name)
     if spec is None or name in OURS or not (spec.has_location or spec.submodule_search_locations):
         return []
@@ -115,7 +115,7 @@ def _not_code(folder: str, names: list[str]) -> list[str]:
 
 
 def _exit_code(job: JobDetails, name: str) -> int:
-    """The exit code of a driver that has ended, for the command that followed it to end with."""
+    """Exit code for the command that followed a driver, from the job that ended."""
     if job.status == JobStatus.SUCCEEDED:
         return 0
     if job.status == JobStatus.STOPPED:

@@ -1,1 +1,1 @@
-"""Planning: dry runs joined, and what a store holds of them."""
+"""Planning: dry runs joined into a plan, and what a store holds of it."""

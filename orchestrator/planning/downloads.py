@@ -1,4 +1,4 @@
-"""Downloads: what a sweep names and is missing here, fetched before anything else looks for it."""
+"""Downloads: data sets and weights that a sweep names and this machine lacks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from workers.measures import pretrained as weights
 
 
 def fetch_missing(sweep: Sweep) -> None:
-    """Download the data sets, and the weights, that a sweep names and that are not on this machine.
+    """Download the data sets and weights that a sweep names and this machine lacks.
 
     Raises:
-        DataError: if a data set cannot be had.
-        WeightsError: if weights cannot be had.
+        DataError: if a data set cannot be downloaded.
+        WeightsError: if weights cannot be downloaded.
     """
     trials = sweep.trials()
     features = {trial.evaluation.distances.features for trial in trials}

@@ -1,4 +1,4 @@
-"""Explaining a trial: its search as the chain of stages that it is made of."""
+"""Explanations of trials: the stages of which a trial consists."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ class Explanation:
     trial: Trial
     steps: tuple[Step, ...]
     labels: dict[str, str]
-    """What each sharing trial is, by its id."""
+    """Labels of the trials, by id."""
 
 
 def find_trial(trial_id: str, store: Store) -> tuple[Trial, list[Trial]]:
-    """A trial by its id, among all trials of the sweeps that were run in the store.
+    """Find a trial by its id. Return it, and all trials of the sweeps that were run in the store.
 
     Raises:
-        ResultsError: if the store does not know it.
-        StoredError: if it is not understood here.
+        ResultsError: if the store does not know the trial.
+        StoredError: if its stored spec cannot be read here.
     """
     known = {trial.id: trial for trial in Choices(store).settle(recorded_trials(store))}
     if trial_id not in known:
@@ -77,7 +77,7 @@ def find_trial(trial_id: str, store: Store) -> tuple[Trial, list[Trial]]:
 
 
 def explain(trial_id: str, store: Store) -> Explanation:
-    """The stages of a trial in order, each with what it took and who shares it."""
+    """Explain a trial: its stages in order, what each took, and which trials share it."""
     trial, known = find_trial(trial_id, store)
     plan = make_plan([other for other in known if other.id == trial_id or _has_data(other)])
     held = take_inventory(plan, store).held
@@ -98,7 +98,7 @@ def explain(trial_id: str, store: Store) -> Explanation:
 
 
 def _has_data(trial: Trial) -> bool:
-    """Whether a trial can be planned here; one of another sweep that cannot shares nothing that could be told."""
+    """Whether the data of a trial is here. A trial without data cannot be planned, so it is left out."""
     try:
         for dataset in datasets_of(trial):
             data.card(dataset)
@@ -108,7 +108,7 @@ def _has_data(trial: Trial) -> bool:
 
 
 def describe(stage: Stage, begin: int) -> str:
-    """A stage in words, with the keys of what it reads, shortened to 8 digits."""
+    """Describe a stage in words, with the keys of its inputs shortened to 8 digits."""
     match stage:
         case Initial(line, draw):
             small = f", as small as mask {short(line.slim.mask)} makes it by {line.slim.equal}" if line.slim else ""
@@ -142,13 +142,13 @@ def describe(stage: Stage, begin: int) -> str:
 
 
 def short(key: str) -> str:
-    """A key short enough to read: 8 digits, and the epoch if it is that of a state."""
+    """Shorten a key to 8 digits. The key of a state keeps its epoch."""
     line, at, epoch = key.partition("@")
     return f"{line[:8]}{at}{epoch}"
 
 
 def _end(stage: Stage, store: Store) -> int | None:
-    """The epoch that a stage trains to, if it does and that is known."""
+    """Epoch up to which a stage trains, or None if it does not train or the epoch is not known yet."""
     if isinstance(stage, Train):
         return stage.to
     fact = Objects(store).read_fact(names.pruning(stage.key), Emerged) if isinstance(stage, Emerge) else None
@@ -156,7 +156,7 @@ def _end(stage: Stage, store: Store) -> int | None:
 
 
 def _seconds(line: Line, begin: int, end: int, store: Store) -> float | None:
-    """What the epochs of a line after `begin` took, if their records are there."""
+    """Seconds that the epochs after `begin` up to `end` of a line took, or None if a record is missing."""
     ledger = Ledger(Objects(store))
     total = 0.0
     while end > begin:

@@ -1,4 +1,4 @@
-"""Taking inventory: what of a plan a store holds, and what is still to be done."""
+"""Inventory: which stages of a plan a store holds, and which work is left."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from workers.store.objects import Objects
 
 @dataclass(frozen=True)
 class Inventory:
-    """What of a plan a store holds: its stages by key, and the epochs of each line that are still to be trained.
+    """What a store holds of a plan: stages by key, and the epochs still to be trained, by line.
 
-    Stages count as held that data has made needless. Where data is yet to decide, the epochs are the most there can be.
+    A stage also counts as held if data has made it unnecessary. Where data is still to decide how long a line is
+    trained, its number of epochs is an upper bound.
     """
 
     held: frozenset[str]
@@ -32,7 +33,7 @@ class Inventory:
 
 
 def take_inventory(plan: Plan, store: Store) -> Inventory:
-    """What `store` holds of the stages of `plan`, by the names of its objects alone."""
+    """Find out what `store` holds of the stages of `plan`, from names of objects and the facts on emerged masks."""
     stock = _Stock(plan, store)
     return Inventory(
         frozenset(key for key, stage in plan.stages.items() if stock.holds(stage)),
@@ -62,7 +63,7 @@ class _Stock:
                 return stage.object in self._present
 
     def missing(self, line: Line) -> int:
-        """The most epochs of a line that are still to be trained."""
+        """Upper bound on the epochs of a line that are still to be trained."""
         start, held = self._start(line), self._states(line)
         points = {at: kept for at, kept in self._plan.points.get(line.key, {}).items() if at >= start}
         segments = missing_segments(start, points, held)
@@ -76,31 +77,32 @@ class _Stock:
         return self._held.get(line.key, Held())
 
     def _start(self, line: Line) -> int:
-        """The epoch that a line starts at; where a mask is yet to emerge, the earliest that it can be."""
+        """Epoch at which a line starts; the earliest possible one if it depends on a mask that has not emerged."""
         emergence = line.origin.emergence if line.origin else None
         stage = None if emergence is None else self._plan.stages[emergence]
         return (self._emerged(stage) if isinstance(stage, Emerge) else None) or line.start
 
     def _is_passed(self, line: Line, epoch: int) -> bool:
-        """Whether a line has turned out to start after an epoch, at which it is therefore not looked at."""
+        """Whether a line turned out to start at or after `epoch`, so that nothing is to be done at this epoch."""
         return epoch <= self._start(line) and self._start(line) > line.start
 
     def _emerged(self, stage: Emerge) -> int | None:
-        """The epoch at which a mask emerged, if it has, in time, and its state is there."""
+        """Epoch at which a mask emerged, or None: if it has not, if it was too late, or if its state is not stored."""
         fact = self._objects.read_fact(names.pruning(stage.key), Emerged) if stage.object in self._present else None
         if fact is None or fact["epoch"] > stage.last or fact["epoch"] not in self._states(stage.line).full:
             return None
         return int(fact["epoch"])
 
     def _seen(self, stage: Emerge) -> int:
-        """The last epoch at which a mask that has not emerged was looked for."""
+        """Last epoch that was checked for a mask which has not emerged yet."""
         return next(epoch for epoch in count() if names.glimpse(stage.key, epoch + 1) not in self._present)
 
 
 def _searched(stage: Emerge, segments: Sequence[Segment], seen: int, moments: set[int]) -> int:
-    """The most epochs that are trained for a mask to emerge, beside `segments`, where it is looked for in passing.
+    """Upper bound on the epochs that are trained for a mask to emerge, in addition to those of `segments`.
 
-    `moments` are the epochs that training can go on from.
+    The epochs of the segments are checked for the mask as well. `seen` is the last epoch that was checked already.
+    Training can continue from the epochs in `moments`.
     """
     passed = seen
     for segment in segments:

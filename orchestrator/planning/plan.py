@@ -1,4 +1,4 @@
-"""The plan of a sweep: every search dry-run, and what the trials share."""
+"""The plan of a sweep: a dry run of every search, and what the trials share."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from workers.program import run_program
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How far a line is trained: to `most`, or where data decides, to `least` at least; its `start`, if never.
+    """How far a line is trained: to epoch `most`, or where data decides, at least to epoch `least`.
 
-    A line that starts where a mask emerges has for its start the earliest epoch that this can be.
+    If the line may not be trained at all, `least` is its start. The start may depend on when a mask emerges; then it is
+    the earliest possible epoch.
     """
 
     line: Line
@@ -33,7 +34,7 @@ class End:
 
     @property
     def epochs(self) -> int:
-        """The most epochs there can be."""
+        """Upper bound on the number of epochs."""
         return self.most - self.line.start
 
     @property
@@ -46,10 +47,10 @@ class End:
 
 @dataclass(frozen=True)
 class PlannedTrial:
-    """A trial and the stages its program is made of, by key, in order.
+    """A trial and the stages of its program, by key, in order.
 
-    `makers` says by whose model, data and recipe a stage is made, or a line trained, by its key: the trial's own, or
-    those of one whose ticket it takes.
+    `makers` gives the trial whose model, data and recipe are used, by the key of a stage or line. This is the trial
+    itself, or a source of its ticket.
     """
 
     trial: Trial
@@ -58,7 +59,7 @@ class PlannedTrial:
 
     @cached_property
     def ends(self) -> dict[str, End]:
-        """How far the trial trains each of its lines, by their keys."""
+        """How far the trial trains each of its lines, by the key of the line."""
         ends: dict[str, End] = {}
         for stage in self.stages.values():
             if isinstance(stage, Train | Emerge):
@@ -73,7 +74,7 @@ class PlannedTrial:
 
     @cached_property
     def _uncertain(self) -> set[str]:
-        """The stages that are only made if a mask emerges."""
+        """Keys of the stages that wait for a mask to emerge, and of all stages that need these."""
         uncertain = {key for key, stage in self.stages.items() if isinstance(stage, Emerge)}
         for key, stage in self.stages.items():
             if not uncertain.isdisjoint(stage.needs):
@@ -82,34 +83,34 @@ class PlannedTrial:
 
     @property
     def epochs(self) -> int:
-        """Epochs the trial trains if it runs alone; the most, where that depends on data."""
+        """Epochs that the trial trains if it runs alone; an upper bound where data decides."""
         return sum(end.epochs for end in self.ends.values())
 
 
 class Plan:
-    """All trials of a sweep, longest first, with what they have in common."""
+    """All trials of a sweep, longest first, and what they share."""
 
     def __init__(self, planned: Iterable[PlannedTrial]) -> None:
         self.trials: list[PlannedTrial] = sorted(planned, key=lambda p: -p.epochs)
 
     @cached_property
     def stages(self) -> dict[str, Stage]:
-        """Every distinct stage, each after those that it needs."""
+        """All distinct stages by key, each after the stages that it needs."""
         return {key: stage for planned in self.trials for key, stage in planned.stages.items()}
 
     @cached_property
     def wanted(self) -> Wanted:
-        """What is wanted of every line: points, and the masks that are to emerge on it."""
+        """What the trials need of every line: its points, and the masks that emerge on it."""
         return Wanted.by(self.stages.values())
 
     @property
     def points(self) -> Points:
-        """The points of every line that some trial needs, and how they are kept."""
+        """Points of every line that some trial needs, and how each is kept."""
         return self.wanted.points
 
     @cached_property
     def ends(self) -> dict[str, End]:
-        """How far each line is trained, by its key."""
+        """How far each line is trained, by the key of the line."""
         ends: dict[str, End] = {}
         for planned in self.trials:
             for line, end in planned.ends.items():
@@ -122,12 +123,12 @@ class Plan:
 
     @property
     def epochs_alone(self) -> int:
-        """Epochs if every trial trained all it needs by itself."""
+        """Epochs if every trial trains everything that it needs by itself."""
         return sum(planned.epochs for planned in self.trials)
 
     @property
     def epochs_chained(self) -> int:
-        """Epochs if trials that differ only in sparsity were one chain that logs all its levels."""
+        """Epochs if trials that differ only in sparsity are one chain that logs all its levels."""
         ends: dict[tuple[str, str], End] = {}
         for planned in self.trials:
             chain = canonical_json(planned.trial.model_dump(exclude={"sparsity"}))
@@ -137,34 +138,34 @@ class Plan:
 
     @property
     def epochs(self) -> int:
-        """Distinct epochs: what running the whole sweep trains in an empty store; the most, where data decides."""
+        """Distinct epochs: those that the sweep trains in an empty store; an upper bound where data decides."""
         return sum(end.epochs for end in self.ends.values())
 
     @property
     def least_epochs(self) -> int:
-        """The least distinct epochs there can be."""
+        """Lower bound on the distinct epochs."""
         return sum(end.least_epochs for end in self.ends.values())
 
     @cached_property
     def makers(self) -> dict[str, Trial]:
-        """By whose model, data and recipe each line is trained, by its key."""
+        """The trial whose model, data and recipe are used to train a line, by the key of the line."""
         return {line: planned.makers[line] for planned in self.trials for line in planned.ends}
 
     @property
     def models(self) -> list[Trial]:
-        """A trial for everything that is trained or measured, such as trials that only others take tickets from."""
+        """One trial for each model that is trained or measured; includes trials that are only sources of tickets."""
         return models_of(self.trials)
 
     def critical_path(
         self, weights: Mapping[str, float] | None = None, stages: Mapping[str, float] | None = None
     ) -> float:
-        """The longest chain of epochs that have to wait for each other, each weighing 1 or as its line says.
+        """Length of the longest chain of stages that must wait for each other.
 
-        To these is added what `stages` says of each stage, by its key.
+        An epoch counts 1, or the value in `weights` for its line. A stage adds the value in `stages` for its key.
         """
         finish: dict[str, float] = {}
         for key, stage in self.stages.items():
-            # what was imported is no stage, and is there
+            # an imported ticket is not a stage, and there is nothing to wait for
             begin = max((finish[need] for need in stage.needs if need in finish), default=0.0)
             if isinstance(stage, Train | Emerge):
                 end = stage.to if isinstance(stage, Train) else stage.last
@@ -174,7 +175,7 @@ class Plan:
 
 
 def models_of(planned: Collection[PlannedTrial]) -> list[Trial]:
-    """These trials, and the trials that they take tickets from.
+    """These trials, and the sources of their tickets.
 
     If a source is also a trial of the plan, the list has that trial, with its own evaluation.
     """
@@ -183,13 +184,13 @@ def models_of(planned: Collection[PlannedTrial]) -> list[Trial]:
 
 
 def make_plan(trials: Sequence[Trial], card_of: Callable[[DatasetSpec], DatasetCard] = data.card) -> Plan:
-    """Dry-run the searches of `trials` on data sets whose cards `card_of` gives.
+    """Dry-run the searches of `trials`; `card_of` gives the card of a data set.
 
     Raises:
         TooFewImagesError: if a trial asks for more images than its data set has.
         DataError: if a data set is missing.
     """
-    cards = cache(card_of)  # looking for files that are not there takes long, and every trial asks
+    cards = cache(card_of)  # every trial asks, and looking for missing files takes long
     return Plan(_recorded(trial, cards) for trial in trials)
 
 
@@ -200,10 +201,10 @@ def _recorded(trial: Trial, card_of: Callable[[DatasetSpec], DatasetCard]) -> Pl
 
 
 def kept_bytes(plan: Plan, sizes: Mapping[str, tuple[int, int, int]]) -> int:
-    """Bytes of states and masks that the store holds once `plan` is done, rows and pictures not counted.
+    """Bytes of the states and masks that the store holds when `plan` is done, without rows and pictures.
 
-    `sizes` gives for every trial of `plan.models` the bytes of a full state, those of its weights, and its prunable
-    weights. Masks are counted at the entropy of independent draws, which their encoding stays close to.
+    For every trial of `plan.models`, `sizes` has the bytes of a full state, the bytes of its weights, and the number of
+    its prunable weights. A mask counts with the entropy of independent draws, which is close to its encoded size.
     """
     total = 0.0
     counted: set[str] = set()
@@ -237,12 +238,12 @@ def _density(plan: Plan, stage: Redraw | Move) -> float:
 
 
 def _entropy(density: float) -> float:
-    """Bits of entropy of one weight that is kept with probability `density`."""
+    """Entropy in bits of one weight that is kept with probability `density`."""
     return -sum(p * math.log2(p) for p in (density, 1 - density) if p > 0)
 
 
 def verbs(plan: Plan) -> dict[str, int]:
-    """The number of distinct stages of each verb."""
+    """Number of distinct stages of each verb."""
     counts: defaultdict[str, int] = defaultdict(int)
     for stage in plan.stages.values():
         counts[type(stage).__name__.lower()] += 1

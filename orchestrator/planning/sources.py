@@ -1,4 +1,4 @@
-"""Sources: the trials and tickets that a sweep takes tickets from, found in a store before it is planned."""
+"""Sources: trials and imported tickets from which a sweep takes tickets. They are looked up before planning."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ _log = logging.getLogger("tombola")
 
 
 class SourceError(TombolaError):
-    """A source that is not there, or has no ticket."""
+    """A source that does not exist, or has no ticket."""
 
 
 def frozen(sweep: Sweep, store: Store) -> Sweep:
-    """The sweep with the ids of what its queries find in a store, or found when it was run there first.
+    """The sweep, with its source queries replaced by the ids of the trials that they find.
+
+    If the store remembers what a query found in an earlier run of the sweep, the query keeps these ids.
 
     Raises:
         SourceError: if a query finds nothing.
@@ -38,7 +40,7 @@ def frozen(sweep: Sweep, store: Store) -> Sweep:
 
 
 def remember(sweep: Sweep, store: Store) -> None:
-    """See to it that a sweep's queries mean ever after, in this store, what they find now."""
+    """Record in the store what the queries of a sweep find, so that they find the same in later runs."""
     for method in sweep.methods:
         finder = method.of if isinstance(method, Control) else method
         if isinstance(finder, Transfer) and finder.source.query is not None:
@@ -50,7 +52,7 @@ def resolved(trials: Iterable[Trial], store: Store) -> tuple[Trial, ...]:
     """The same trials, with every source written out.
 
     Raises:
-        SourceError: if one is not there, or has no ticket.
+        SourceError: if a source does not exist, or has no ticket.
         TicketError: if a ticket was not imported.
     """
     known = _Known(store)
@@ -59,10 +61,10 @@ def resolved(trials: Iterable[Trial], store: Store) -> tuple[Trial, ...]:
 
 @dataclass
 class _Known:
-    """The trials that a store knows, by their ids, read once.
+    """The trials that a store knows, by id; the store is read once.
 
-    `rows` are the specs of those that have rows, which are understood when they are asked for, since they may need
-    plugins that are not here; `errors` are of those that ended without a ticket.
+    `rows` has the specs of trials with rows. They are parsed on demand, because parsing may need plugins that are not
+    here. `errors` says why a trial ended without a ticket.
     """
 
     store: Store
@@ -89,7 +91,7 @@ class _Known:
             self.rows[row["trial_id"]] = row["spec"]
             if row["status"] != "done":
                 self.errors[row["trial_id"]] = f"it is {row['status']}: {row['error']}"
-        for done in rows["trial_id"][rows["status"] == "done"]:  # however else it was measured
+        for done in rows["trial_id"][rows["status"] == "done"]:  # one done evaluation is enough
             self.errors.pop(done, None)
         for trial in _recorded(self):
             if trial.id not in self.rows:
@@ -97,7 +99,7 @@ class _Known:
 
 
 def recorded_trials(store: Store) -> list[Trial]:
-    """The trials of all sweeps that were run in a store, but for those whose sources are gone."""
+    """The trials of all sweeps that were run in a store, except those whose sources are gone."""
     return list(_recorded(_Known(store)))
 
 
@@ -120,7 +122,7 @@ def _frozen(method: Method, sweep: Sweep, store: Store) -> Method:
 
 
 def _found(query: str, sweep: Sweep, store: Store) -> list[str]:
-    """The ids of finished tickets that match a query, as a store remembers, or now."""
+    """Ids of done trials with a pruned ticket that match a query: those that the store remembers, or else all."""
     remembered = Objects(store).read_fact(_name(query, sweep), list[str])
     if remembered is not None:
         return remembered

@@ -1,4 +1,4 @@
-"""Work: what is left to do of a plan."""
+"""Work: the part of a plan that is still to be done."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from workers.lab.stages import Emerge, Stage
 
 
 class Work:
-    """The trials of a plan that have not ended, those with the longest remaining chain first, and what is held of it.
+    """The trials of a plan that have not ended, and what the store holds of the plan.
 
-    `wanted` is what the whole plan wants, so that no trial makes another train an epoch again.
+    Trials with the most epochs left come first. `wanted` covers all trials of the plan, also those that have ended. So
+    a trial keeps every point that another trial needs, and no epoch is trained twice.
     """
 
     def __init__(self, plan: Plan, unfinished: Collection[str], inventory: Inventory) -> None:
@@ -28,18 +29,18 @@ class Work:
         self.inventory = inventory
 
     def wanted_of(self, trial_id: str) -> Wanted:
-        """What is wanted of the lines that a trial trains."""
+        """What the plan needs of the lines that a trial trains."""
         return self.wanted.of(self.by_id[trial_id].ends)
 
     def needs(self, trial_id: str) -> list[str]:
-        """Every stage that a trial makes if nobody else does, in order: its own, and the points that others need."""
+        """All stages that a trial makes if no other does, in order: its own, and the points that others need."""
         stages = self.by_id[trial_id].stages
         return list(dict.fromkeys(needed for key in stages for needed in self.reached(key)))
 
     def reached(self, key: str) -> list[str]:
-        """The stages that are committed once `key` is: for a point of a line also those before it.
+        """The stages that are committed once the stage `key` is. On a line, this includes all earlier points.
 
-        Masks emerge on a line one after the other, after its points, so that no trial trains it beside another.
+        The masks of a line emerge one after the other, after the points before them. So no two trials train it at once.
         """
         stage = self.plan.stages.get(key)
         if isinstance(stage, Emerge):
@@ -52,7 +53,7 @@ class Work:
         return [f"{line}@{point}" for point in sorted(self.points[line]) if point <= int(epoch)]
 
     def failed(self, failure: Failure) -> list[str]:
-        """The stages that a failure stands in the way of."""
+        """The stages that a failure prevents."""
         if failure.stage not in self.plan.ends:
             return [failure.stage]
         points = self.points.get(failure.stage, {})
@@ -60,15 +61,15 @@ class Work:
         return [*reached, *(stage.key for stage in self.wanted.emerging.get(failure.stage, ()))]
 
     def seconds_alone(self, seconds: Mapping[str, float]) -> float:
-        """Seconds of training if every trial trained all it needs; `seconds` are those of an epoch, by line."""
+        """Seconds of training if no epoch is shared; `seconds` has the time of one epoch, by line."""
         ends = (end for planned in self.trials for end in planned.ends.values())
         return sum(end.epochs * seconds[end.line.key] for end in ends)
 
     def seconds_shared(self, seconds: Mapping[str, float]) -> float:
-        """Seconds of training that are left to do."""
+        """Seconds of training that are left; `seconds` has the time of one epoch, by line."""
         return sum(self.inventory.missing_epochs[line] * each for line, each in seconds.items())
 
     def unfinished_stage(self, trial_id: str, committed: Collection[str]) -> Stage:
-        """The stage that a trial was at: the first of its program that is not committed, or else the last."""
+        """The stage at which a trial was: the first one of its program that is not committed, or else the last one."""
         stages = self.by_id[trial_id].stages
         return next((stage for key, stage in stages.items() if key not in committed), list(stages.values())[-1])

@@ -1,1 +1,1 @@
-"""Pricing: what a plan takes here, and on a GPU."""
+"""Pricing: what a plan costs, on this machine and on a GPU."""

@@ -1,4 +1,4 @@
-"""What a plan costs here: the figures that `tombola plan` prints."""
+"""Estimates of what a plan costs here: the figures that `tombola plan` prints."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ from workers.store.backends import Store
 
 @dataclass(frozen=True)
 class Estimate:
-    """Epochs and stages of a plan, what of it a store holds, and what the rest takes here.
+    """Epochs and stages of a plan, which of them a store holds, and what the rest costs here.
 
     If only the data can say when a mask emerges, all figures are upper bounds, except `least_epochs`.
-    `hours` is the time for everything that is missing, one trial at a time, and `measuring_hours` the part of it spent
-    on measuring. `critical_path_hours` is the time of the longest chain of the whole plan, which no number of workers
-    can shorten. They are None where this machine lacks the GPU to measure them on. `flops` are those of all training,
-    and `gpu_hours` what they take of a GPU that does so many `tflops` (TFLOP/s). The data sets in `data_missing` are
-    not here; the store is taken to hold nothing of them. No mask can prune the parameters in `not_prunable`.
+
+    `hours` is the time for everything that is missing, one trial at a time. `measuring_hours` is the part of it that is
+    spent on measuring. `critical_path_hours` is the time of the longest chain of the whole plan, which more workers
+    cannot shorten. These three are None if this machine lacks the GPU to measure them on.
+
+    `flops` are the FLOPs of all training. `gpu_hours` is the time that a GPU with `tflops` TFLOP/s takes for them.
+    Fields that end in `_alone` hold if every trial trains by itself.
+
+    The data sets in `data_missing` are not here; the store is assumed to hold nothing made from them. No mask can prune
+    the parameters in `not_prunable`.
     """
 
     trials: int
@@ -50,7 +55,7 @@ class Estimate:
 
 
 def estimate(plan: Plan, store: Store, profiles: Mapping[str, Profile], tflops: float = TFLOPS) -> Estimate:
-    """Price a plan with the profiles of `plan.models`, by trial id, and for a GPU that does so many TFLOP/s."""
+    """Estimate a plan from the profiles of `plan.models`, by trial id, and for a GPU with `tflops` TFLOP/s."""
     inventory = take_inventory(plan, store)
     expected = expect(plan.trials, profiles)
     measured = not any(map(math.isnan, expected.epochs.values()))
@@ -84,6 +89,6 @@ def estimate(plan: Plan, store: Store, profiles: Mapping[str, Profile], tflops: 
 
 
 def _not_prunable(plan: Plan, profiles: Mapping[str, Profile]) -> tuple[str, ...]:
-    """The kernels that no mask can be for, each behind the title of its model."""
+    """The kernels that no mask can prune, each after the title of its model."""
     names = {(trial.model.title, name) for trial in plan.models for name in profiles[trial.id].not_prunable}
     return tuple(f"{title}: {name}" for title, name in sorted(names))

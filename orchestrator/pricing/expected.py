@@ -1,4 +1,4 @@
-"""What a plan is expected to take, by the profiles of what it trains and measures."""
+"""The time that a plan is expected to take, from the profiles of what it trains and measures."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from workers.lab.stages import Evaluate, Features, Fit, Select
 from workers.profiles.profile import Profile
 
 MEASURES = Fit | Features | Evaluate | Select
-"""Stages that measure, or make what is measured with."""
+"""Stages that measure, or make what measuring needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Expected seconds: of one epoch by line, of a stage without its epochs by key, of a trial without stages by id.
+    """Expected seconds: of an epoch by line, of a stage without epochs by key, of a trial without stages by id.
 
-    `measures` are the stages that measure.
+    `measures` has the keys of the stages that measure.
     """
 
     epochs: Mapping[str, float]
@@ -27,7 +27,7 @@ class Expected:
     measures: Collection[str]
 
     def remaining(self, inventory: Inventory, unfinished: Collection[str]) -> Remaining:
-        """What is left to do where a store holds so much, and these trials have not ended."""
+        """Work that is left with this inventory of the store, if the trials in `unfinished` have not ended."""
         missing = [key for key in self.stages if key not in inventory.held]
         epochs = sum(inventory.missing_epochs[line] * seconds for line, seconds in self.epochs.items())
         measuring = sum(self.stages[key] for key in missing if key in self.measures)
@@ -37,7 +37,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """Seconds of training, with all that trials do besides measuring, and of measuring, one trial at a time."""
+    """Seconds of work, one trial at a time: `measuring`, and `training` with all other work."""
 
     training: float
     measuring: float
@@ -48,7 +48,7 @@ class Remaining:
 
 
 def expect(planned: Iterable[PlannedTrial], profiles: Mapping[str, Profile]) -> Expected:
-    """What trials are expected to take, by the profiles of all that they train; `profiles` has them by trial id."""
+    """The time that trials are expected to take; `profiles` has the profiles of all that they train, by trial id."""
     epochs: dict[str, float] = {}
     stages: dict[str, float] = {}
     trials: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""The price of a plan: the floating-point operations of its training, on whatever machine."""
+"""The price of a plan: the floating-point operations of its training, on any machine."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from orchestrator.planning.plan import Plan
 from workers.profiles.profile import Profile
 
 TFLOPS = 2.4
-"""TFLOP/s assumed of a GPU: what Kalibhat et al. (2021) have, who train a DCGAN in 1.12e16 FLOPs and 4,590.5 s."""
+"""Assumed TFLOP/s of a GPU: Kalibhat et al. (2021) train a DCGAN with 1.12e16 FLOPs in 4,590.5 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """FLOPs of training: of every trial `alone`, and `shared`, when no epoch is trained twice.
+    """FLOPs of training: `alone` if every trial trains by itself, `shared` if no epoch is trained twice.
 
-    All networks are priced as if they were dense. That is what masks of weights cost; networks without some of their
-    channels cost less, and where data decides how long is trained, it is the longest: so it is an upper bound.
+    All networks are priced as dense, because masks of weights save nothing. The price is an upper bound for two
+    reasons: networks with removed channels cost less, and where data decides how long is trained, the longest time
+    counts.
     """
 
     alone: float
@@ -25,9 +26,9 @@ class Price:
 
 
 def price(plan: Plan, profiles: Mapping[str, Profile]) -> Price:
-    """What training costs by `plan` in an empty store; measuring what was trained is not counted.
+    """FLOPs of all training in `plan`, starting from an empty store. Measuring is not counted.
 
-    `profiles` has those of `plan.models` by trial id.
+    `profiles` has the profiles of `plan.models`, by trial id.
     """
     flops = {line: profiles[maker.id].epoch_flops for line, maker in plan.makers.items()}
     return Price(
@@ -37,5 +38,5 @@ def price(plan: Plan, profiles: Mapping[str, Profile]) -> Price:
 
 
 def gpu_hours(flops: float, tflops: float) -> float:
-    """Hours that FLOPs take of a GPU that does so many TFLOP/s."""
+    """Hours that a GPU with `tflops` TFLOP/s takes for `flops`."""
     return flops / (tflops * 1e12) / 3600

@@ -1,4 +1,4 @@
-"""Errors of trials, as a person who is to mend them reads them."""
+"""Errors of trials, shown to the person who is to fix them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from workers.store.backends import Store
 
 
 def error_of(trial_id: str, store: Store) -> str:
-    """Why a trial has no result: what it is, the stage that failed, the line of code, and the traceback.
+    """Why a trial has no result: the trial, the failed stage, the line of code, and the traceback.
 
     Raises:
-        ResultsError: if it has not failed.
+        ResultsError: if the trial has not failed, or the store does not know it.
     """
     rows = rows_of_id(store, trial_id)
     failed = rows[rows["status"].isin(["failed", "diverged", "no_ticket"])]
@@ -38,6 +38,6 @@ def error_of(trial_id: str, store: Store) -> str:
 
 
 def _place(trace: str) -> str:
-    """The file, line and function where an error was raised, by the last frame of its traceback."""
+    """File, line and function that raised an error, from the last frame of its traceback."""
     frames = [line.strip() for line in trace.splitlines() if line.startswith('  File "')]
     return frames[-1] if frames else ""

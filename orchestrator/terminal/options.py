@@ -1,4 +1,4 @@
-"""Options: what the commands take, and where trials are to run."""
+"""Options of the commands, and where trials run."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ KeepCode = Annotated[
 
 
 def hint(*words: str | Path, store: str) -> str:
-    """A command to copy and paste that works on the store which this one was told to work on."""
+    """A command that the user can copy and paste; it names the store unless that is the default."""
     given = () if store == DEFAULT_STORE else ("--store", store)
     return f"`{shlex.join(['tombola', *map(str, words), *given])}`"
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where trials are to run, and how many of them at once.
+    """Where trials run, and how many at once.
 
     Raises:
-        SweepError: if that contradicts itself.
+        SweepError: if the options contradict each other.
     """
 
     address: str | None = None
@@ -69,13 +69,13 @@ class Where:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The options that say so."""
+        """The command-line options with the same meaning."""
         address = () if self.address is None else ("--address", self.address)
         workers = () if self.workers is None else ("--workers", str(self.workers))
         return (*address, *(["--local"] if self.local else []), *workers)
 
     def executor(self) -> AbstractContextManager[Executor]:
-        """Raises TombolaError if there is no such place."""
+        """The executor for these options. Entering it raises ClusterError if Ray cannot be used."""
         if self.local:
             return nullcontext(InProcess(self.debug))
         if self.address is None:

@@ -1,4 +1,4 @@
-"""The terminal: where sentences, tables and progress go."""
+"""Output: the consoles for sentences and tables, and the handler of warnings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from search_spaces.errors import shortened
 
 out = Console(markup=False)
 wide = Console(width=max(out.width, 200), markup=False)
-"""For tables, which are of no use when their columns are cut; a narrow terminal wraps their lines."""
+"""Console for tables. It is wide, because tables need all their columns; a narrow terminal wraps the lines."""
 
 
 def say(text: str) -> None:

@@ -20,14 +20,14 @@ from workers.lab.stages import Emerge
 from workers.reports import EpochTrained, Report, StageCommitted, TrialEnded, TrialLeft, TrialStarted, Warned
 
 PLAIN_EVERY = 5.0
-"""Seconds between two lines about epochs where the output is no terminal."""
+"""Least seconds between two lines about epochs if the output is not a terminal."""
 
 
 class SweepProgress:
-    """An overall bar over one line for each running trial; plain lines where the output is no terminal.
+    """Shows an overall bar and a line for each running trial; plain lines if the output is not a terminal.
 
-    The time left is the expected time of all missing work, measuring too, scaled by how fast the work has gone so far.
-    So it takes into account that trials run at once.
+    The time left is the expected time of all missing work, including measuring, scaled by the speed so far. So it takes
+    into account how many trials run at once.
     """
 
     def __init__(self, console: Console, work: Work, expected: Expected) -> None:
@@ -47,7 +47,7 @@ class SweepProgress:
         self._began: float | None = None
         self._searched: set[str] = set()
         self._spoke = time.monotonic()
-        # On a narrow terminal names and notes are cut, the time left never.
+        # A narrow terminal cuts names and notes, but never the time left.
         self._bar = Progress(
             _Shortened("description"),
             BarColumn(bar_width=min(20, console.width // 8)),
@@ -101,7 +101,7 @@ class SweepProgress:
         self._bar.update(self._overall, completed=done, left=left, note=self._standing())
 
     def _emerged(self, key: str) -> None:
-        """Take note that no more than the points of a line are left to train, once the last mask on it has emerged."""
+        """Note that a mask has emerged. After the last one on a line, only the points of the line are left to train."""
         stage = self._work.plan.stages.get(key)
         if isinstance(stage, Emerge):
             self._searched.add(key)
@@ -127,7 +127,7 @@ class SweepProgress:
             self._say(f"{self._label(report.trial_id)}  {epoch}  |  {done}/{self._epochs} {all_left}")
 
     def _end(self, trial_id: str) -> None:
-        """Take note that a trial has ended, and with it what only it would have made."""
+        """Note that a trial has ended, and drop the work that only this trial needed."""
         self._done += self._trials.pop(trial_id, 0.0)
         ended = self._work.by_id[trial_id]
         for key in ended.stages:
@@ -145,7 +145,7 @@ class SweepProgress:
         return sum(self._missing.values())
 
     def _trial_left(self, planned: PlannedTrial) -> float:
-        """Seconds that a trial has yet to train on its lines, as far as it goes on them, and to do besides."""
+        """Seconds of work left for a trial: to train its lines as far as it needs them, and for everything else."""
         training = sum(
             max(0, self._missing[line] - (self._ends[line] - end.most)) * self._seconds[line]
             for line, end in planned.ends.items()
@@ -164,7 +164,7 @@ class SweepProgress:
         workers = max(1, len(self._running))
         if self._began is None:
             return remaining / workers
-        # What was expected counts for a tenth of the whole, until there is more to go by.
+        # The expected speed counts as if it had been observed for a tenth of the work, because early reports are few.
         prior = self._expected / 10
         took = time.monotonic() - self._began + prior / workers
         return remaining * took / (self._done + prior) if self._done + prior else 0.0
@@ -182,7 +182,7 @@ class SweepProgress:
 
 
 class _Shortened(ProgressColumn):
-    """A field of each task, cut at its end where there is too little room for it."""
+    """A field of each task, cut at its end if there is not enough room."""
 
     def __init__(self, field: str) -> None:
         super().__init__()
@@ -194,12 +194,12 @@ class _Shortened(ProgressColumn):
 
 
 def _place(planned: PlannedTrial, line: str) -> str:
-    """Which of a trial's trainings a line is."""
+    """Which of the trainings of a trial a line is, as in `training 2/3`."""
     return f"training {list(planned.ends).index(line) + 1}/{len(planned.ends)}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 41s, 2m05s, 3h20m."""
+    """Format a time in seconds for people: 41s, 2m05s, 3h20m."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

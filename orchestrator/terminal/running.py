@@ -1,4 +1,4 @@
-"""Running what is missing of a plan, with progress shown, and interrupts and budgets heeded."""
+"""Running the missing trials of a plan, with progress, interrupts and budgets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How a run went: epochs it trained, seconds of training that sharing saved, and why it stopped if it did early."""
+    """Result of a run: trained epochs, seconds of training that sharing saved, and why it stopped early, or None."""
 
     epochs: int
     seconds_saved: float
@@ -46,12 +46,13 @@ def run_missing(
     told: Listener = lambda report: None,
     beat: float = BEAT,
 ) -> Ran:
-    """Run those trials of `plan` that are `missing`, with a sign of life every `beat` seconds.
+    """Run the `missing` trials of `plan`, with a sign of life every `beat` seconds.
 
-    `told` takes the reports of trials, beside the progress that is shown.
+    `told` gets the reports of trials, in addition to the progress display.
 
     Raises:
-        DriverError: if the sweep is being run by another process, or another took over while this one was stopped.
+        DriverError: if another process runs the sweep, or took it over while this one was stopped.
+        BudgetError: if GPU-hours are limited and no trial uses a GPU.
     """
     work = Work(plan, {trial.id for trial in missing}, take_inventory(plan, store))
     ordered = [planned.trial for planned in work.trials]
@@ -84,9 +85,9 @@ def run_missing(
 
 @contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C asks the running trials to leave after their epoch, the second leaves at once.
+    """Ask the running trials to leave after their epoch at the first Ctrl-C; leave at once at the second.
 
-    Signals are only handled in the main thread; in others nothing asks.
+    Yield a function that says whether to stop. Python handles signals only in the main thread; in others it says no.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

@@ -1,4 +1,4 @@
-"""A session: what is missing of a sweep is run, and told from its first sentence to its exit code."""
+"""A session: it runs the missing trials of a sweep, and reports from the first sentence to the exit code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from workers.store.backends import Store
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Which trials to try again: failed ones, with `diverged` also diverged ones; `only` limits this to some ids."""
+    """Which trials to try again: failed ones, and if `diverged`, diverged ones too; `only` limits this to some ids."""
 
     diverged: bool = False
     only: tuple[str, ...] = ()
@@ -40,9 +40,9 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a session ended: its plan, how the trials stand, what was run, in how many seconds.
+    """Result of a session: the plan, how the trials stand, what was run, and the seconds that it took.
 
-    `error` is that which a debugging executor stopped at.
+    `error` is the error at which a debugging executor stopped.
     """
 
     plan: Plan
@@ -54,7 +54,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One run of a sweep in a store. `listen` takes the reports of trials."""
+    """One run of a sweep in a store. `listen` gets the reports of trials."""
 
     asked: Asked
     store: Store
@@ -63,7 +63,7 @@ class Session:
     listen: Listener = lambda report: None
 
     def run(self, again: Again | None = None) -> Ended:
-        """Run the missing trials and those to be tried `again`."""
+        """Run the missing trials, and the trials to try `again`."""
         began = time.monotonic()
         chosen = self._chosen(again.only if again else ())
         plan, stands = planned(self.asked), self._standing()
@@ -86,7 +86,10 @@ class Session:
         return Ended(plan, stands, ran, time.monotonic() - began, error)
 
     def tell(self, ended: Ended, store: str, again: Again | None = None) -> int:
-        """Say how it ended and how to go on, of a store that the user calls `store`; the exit code of the command."""
+        """Print how the session ended and how to go on, and return the exit code.
+
+        `store` is the store as the user named it, for the commands that are printed.
+        """
         out.print(trials_table(ended.standing.rows, out.width))
         say(f"{summary(self.asked.sweep, ended.standing)}, in {duration(ended.seconds)}")
         say(_shared(ended.plan, ended.ran))
@@ -96,10 +99,10 @@ class Session:
         return self._end(ended.standing, ended.ran, store, again)
 
     def _chosen(self, only: Sequence[str]) -> dict[str, Trial]:
-        """The trials of those ids, or all, by id.
+        """The trials with the ids in `only`, by id; all trials if `only` is empty.
 
         Raises:
-            SweepError: if there is none of such an id.
+            SweepError: if the sweep has no trial with such an id.
         """
         known = {trial.id: trial for trial in self.asked.trials}
         for trial_id in only:
@@ -111,10 +114,10 @@ class Session:
         return sweeps.standing(self.asked.trials, self.store)
 
     def _retry(self, plan: Plan, stands: sweeps.Standing, chosen: Mapping[str, Trial], again: Again) -> sweeps.Standing:
-        """Forget how trials ended that are to be tried again."""
+        """Forget how the trials to try again ended; return how the trials stand then."""
         own = [planned for planned in plan.trials if planned.trial.id in chosen]
         stages = {key: stage for each in own for key, stage in each.stages.items()}
-        with sweeps.only_driver(self.asked.sweep, self.store):  # or what another one is at would be forgotten
+        with sweeps.only_driver(self.asked.sweep, self.store):  # not while another driver works on these trials
             retried = sweeps.clear_failures(chosen.values(), stages.values(), self.store, again.statuses)
         missing = take_inventory(plan, self.store).missing_epochs
         left = sum(missing[line] for line in {line for each in own for line in each.ends})
@@ -124,7 +127,7 @@ class Session:
         return self._standing() if retried else stands
 
     def _end(self, stands: sweeps.Standing, ran: Ran, store: str, again: Again | None) -> int:
-        """Say how to go on from here; the exit code."""
+        """Print how to go on from here, and return the exit code."""
         only = (word for trial_id in (again.only if again else ()) for word in ("--trial", trial_id))
         resume = hint("resume", self.asked.called, *only, *self.where.words, store=store)
         if ran.stopped:
@@ -153,7 +156,7 @@ def _shared(plan: Plan, ran: Ran) -> str:
 
 
 def summary(sweep: Sweep, stands: sweeps.Standing) -> str:
-    """How many trials of a sweep stand how."""
+    """The number of trials of a sweep in each status, in words."""
     idle = len(stands.missing) - stands.running
     no_ticket = f"{stands.no_ticket} without a ticket, " if stands.no_ticket else ""
     return (

@@ -12,14 +12,14 @@ from orchestrator.terminal.progress import duration
 from workers.measures.metrics import METRICS
 
 _METRICS = sorted((name for name in METRICS if METRICS[name].shown), key=lambda name: METRICS[name].best is None)
-"""The metrics that a terminal shows, first those that say who is better; `--csv` has all columns."""
+"""The metrics that a terminal shows; those that tell which trial is better come first. `--csv` has all columns."""
 _FOLDED = ("variant", "seed", "measured")
 
 
 def trials_table(rows: pd.DataFrame, width: int) -> Table:
-    """The trials in few columns, in so many characters: what each is, how it ended, and how good it is.
+    """Table of trials in at most `width` characters: what each is, how it ended, and how good it is.
 
-    Where there is no room for the metrics of all models, each trial has the first of its own.
+    If the metrics of all models do not fit, each trial shows only its own first metric.
     """
     cells = {name: [_shown(value) for value in rows[name]] for name in ("trial_id", "variant", "sparsity")}
     cells["seed"] = [seeds(*pair) for pair in zip(rows["seed_init"], rows["seed_order"], strict=True)]
@@ -40,7 +40,7 @@ def trials_table(rows: pd.DataFrame, width: int) -> Table:
 
 
 def _least(name: str, cells: Sequence[str]) -> int:
-    """How narrow a column can be, with the gap beside it."""
+    """Smallest width of a column, with the gap beside it."""
     return max(map(len, (*_header(name).split("\n"), *(() if name in _FOLDED else cells)))) + 2
 
 
@@ -49,12 +49,12 @@ def _header(name: str) -> str:
 
 
 def seeds(init: int, order: int) -> str:
-    """Two seeds, or the one that they are."""
+    """Two seeds as text; one number if they are equal."""
     return str(init) if init == order else f"{init}/{order}"
 
 
 def plan_table(sweep: str, measured: Sequence[str], figures: Estimate) -> Table:
-    """`plan_facts` in two columns."""
+    """Table of `plan_facts` in two columns."""
     table = Table(box=None, show_header=False)
     for name, value in plan_facts(sweep, measured, figures).items():
         table.add_row(name, value)
@@ -62,7 +62,10 @@ def plan_table(sweep: str, measured: Sequence[str], figures: Estimate) -> Table:
 
 
 def plan_facts(sweep: str, measured: Sequence[str], figures: Estimate) -> dict[str, str]:
-    """What a plan of the sweep of that name comes to; `measured` says in what its distances are."""
+    """Figures of a plan as text, by their names.
+
+    `sweep` is the name of the sweep. `measured` says in which features its distances are measured.
+    """
     stages = ", ".join(f"{count:,} {verb}" for verb, count in figures.stages.items())
     left = {"not prunable": "\n".join(figures.not_prunable)} if figures.not_prunable else {}
     return {
@@ -106,7 +109,7 @@ def _here(hours: float | None) -> str:
 
 
 def _hours(hours: float) -> str:
-    """Hours with three digits that say something, however few or many they are."""
+    """Hours with three significant digits, or as a whole number from 100 on."""
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
