@@ -21,7 +21,7 @@ T = TypeVar("T")
 _log = logging.getLogger("tombola")
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["workers.profiles.measuring"])  # once for all calls, because importing torch takes seconds
+_context.set_forkserver_preload(["workers.profiles.measuring"])  # once, because importing torch takes seconds
 
 
 class Died(Exception):
