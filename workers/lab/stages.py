@@ -97,7 +97,7 @@ class Emerge:
 
 @dataclass(frozen=True, slots=True)
 class Redraw:
-    """Keep as much as a mask does, but elsewhere, as the control `how` says. `draw` distinguishes draws."""
+    """Keep as much as a mask does, but elsewhere, as the control `how` says. Another `draw` is independent."""
 
     key: MaskKey
     mask: MaskKey
