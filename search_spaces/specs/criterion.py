@@ -36,9 +36,9 @@ class Channels(Spec):
 class Criterion(Spec):
     """A scorer by name, the scope it ranks in, and its options; an option that does not apply is None.
 
-    `iterations` is the number of steps to the target, `images` the number of training images that it reads, and
-    `loss` each component's own loss or the sum of all. `temperature` divides logits. `channels` ranks channels instead
-    of weights. `keep` reverses the ranking.
+    `iterations` is the number of steps to the target. `images` is the number of training images that the scorer reads.
+    `loss` is each component's own loss, or the sum of all. `temperature` divides logits. `channels` ranks channels
+    instead of weights. `keep` reverses the ranking.
     """
 
     score: str
