@@ -15,7 +15,7 @@ class TrialStarted:
 
 @dataclass(frozen=True, slots=True)
 class EpochTrained:
-    """The line `line` was trained for one `epoch`, in `seconds`, for `stage`; the segment ends at epoch `end`."""
+    """Epoch `epoch` of the line `line` was trained in `seconds` for the stage `stage`, on the way to epoch `end`."""
 
     trial_id: str
     stage: str

@@ -240,9 +240,9 @@ class ChannelFinder(Finder):
 class EarlyBird(ChannelFinder):
     """A finder that takes the mask of the epoch at which masks emerge (You et al. 2020).
 
-    At that epoch, the newest of the last `look_back` masks differs from each of the others on a share of at most
-    `delta`. The ticket starts from the state of that epoch, or with `start: rewind` from the rewind
-    epoch. The search ends at epoch `max_search_epochs`; the default is the epoch before the last.
+    That is the first epoch where the newest of the last `look_back` masks differs from each other one on a share of at
+    most `delta`. The ticket starts from the state of that epoch, or with `start: rewind` from the rewind epoch. The
+    search ends at epoch `max_search_epochs`; the default is the epoch before the last.
     """
 
     name: Literal["early_bird"] = "early_bird"

@@ -188,8 +188,8 @@ class Laboratory(ABC):
         """Select the best of `states` as the trial's selection says, and return the key of the result.
 
         The last of `states` is the end of training. Each state is measured on images that are used for nothing else.
-        The best one is then measured as by `evaluate`. `epochs` are the epochs that the plan evaluates on the line. If
-        a mask emerges, the plan has more of them than there are `states`, because it does not know the first epoch.
+        The best one is then measured as by `evaluate`. `epochs` are the epochs of the line in the plan. If a
+        mask emerges, they may be more than the `states`, because the plan does not know where the ticket starts.
         """
         candidates = tuple(self._evaluation_of(state, self._selecting, SELECTION) for state in states)
         for candidate in candidates:
