@@ -1,4 +1,4 @@
-"""Options: what a trial says of its model, data set, method and recipe, as columns of a table."""
+"""Options of a trial's model, data set, method and recipe, as columns of a table."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from search_spaces.base.canonical import canonical_json
 from search_spaces.datasets import datasets
 from search_spaces.methods import methods
 from search_spaces.models import models
-from search_spaces.transfer import Transfer  # noqa: F401 - which makes it known
+from search_spaces.transfer import Transfer  # noqa: F401 - the import registers it
 from search_spaces.trial import Recipe
 
 _APART = {"name", "rewind", "of", "source"}
-"""What has columns of its own: `model`, `dataset`, `method`, `rewind`, `of`, `source`."""
+"""Fields that are not options, because other columns hold them."""
 
 
 def options(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The options in the JSON spec of a trial, by their columns: `model.width`, `recipe.lr`.
+    """Return the options in the JSON spec of a trial by their columns, such as `model.width` and `recipe.lr`.
 
-    Lists and mappings are there as canonical JSON. A control has its own options and those of its finder. Options that
-    begin with `source.` say of which trial a transfer takes its ticket.
+    Lists and mappings become canonical JSON. A control has its own options and those of its finder. Options that
+    begin with `source.` describe the trial or the file that a transfer takes its ticket from.
     """
     return {
         name: canonical_json(value) if isinstance(value, dict | list) else value for name, value in raw_options(spec)
@@ -29,7 +29,7 @@ def options(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def raw_options(spec: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The same options by their columns, with lists and mappings as they are."""
+    """Yield the same options as (column, value); lists and mappings stay as they are."""
     method = spec["method"]
     finder = method.get("of") or {}
     for noun in ("model", "dataset", "recipe"):
@@ -42,7 +42,7 @@ def raw_options(spec: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def built_in() -> dict[str, type]:
-    """The columns of the options that tombola itself has, each with the type of what is in it: text where it varies."""
+    """Return the columns of tombola's built-in options with their types. A column with mixed types is text."""
     found: dict[str, set[type]] = {}
     for noun, registry in (("model", models), ("dataset", datasets), ("method", methods)):
         for spec in registry.specs:
@@ -57,7 +57,7 @@ def built_in() -> dict[str, type]:
 
 
 def _source(finder: Mapping[str, Any]) -> dict[str, Any]:
-    """What is known of where the ticket of a transfer comes from, but for its seed and sparsity."""
+    """Return the options of a transfer's source, without its seed and sparsity."""
     source = finder.get("source") or {}
     if source.get("trial"):
         trial = source["trial"]
@@ -70,7 +70,7 @@ def _source(finder: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _types(annotation: Any) -> set[type]:
-    """The types of what a field holds, but for None: text stands for what has parts."""
+    """Return the types of a field's values, except None. A compound type counts as text."""
     if get_origin(annotation) in (Union, UnionType):
         return set().union(*(_types(each) for each in get_args(annotation)))
     if get_origin(annotation) is Literal:

@@ -11,7 +11,7 @@ from search_spaces.methods import AnyFinder, Control, EarlyBird, Finder, methods
 
 @methods.register
 class Reinit(Control):
-    """The finder's mask on a fresh initialisation: the paper's random ticket."""
+    """The finder's mask on a fresh initialisation: the random ticket of Kalibhat et al. (2021)."""
 
     name: Literal["reinit"] = "reinit"
 
@@ -33,28 +33,28 @@ class EarlyBirdReinit(Control):
 
 @methods.register
 class ShuffleLayer(Control):
-    """The finder's start state with its mask shuffled within each layer, so that only layer densities remain."""
+    """The finder's start state with its mask shuffled within each layer, so that only layer densities stay the same."""
 
     name: Literal["shuffle_layer"] = "shuffle_layer"
 
 
 @methods.register
 class ShuffleFilter(Control):
-    """The finder's start state with the filters of its mask shuffled within each layer, each keeping its pattern."""
+    """The finder's start state with the filters of its mask shuffled within each layer. A filter keeps its pattern."""
 
     name: Literal["shuffle_filter"] = "shuffle_filter"
 
 
 @methods.register
 class RandomGlobal(Control):
-    """The finder's start state with as many weights kept, anywhere."""
+    """The finder's start state with as many weights kept, drawn at random from all layers."""
 
     name: Literal["random_global"] = "random_global"
 
 
 @methods.register
 class ERK(Control):
-    """The finder's start state with as many weights kept, by the layer densities of Evci et al. (2020)."""
+    """The finder's start state with as many weights kept, drawn with the layer densities of Evci et al. (2020)."""
 
     name: Literal["erk"] = "erk"
 
@@ -76,7 +76,7 @@ class RandomChannels(Control):
 
 @methods.register
 class Invert(Control):
-    """The finder's own search, in which the weights that score worst are kept."""
+    """The finder's own search, except that it keeps the weights with the worst scores."""
 
     name: Literal["invert"] = "invert"
 
@@ -88,14 +88,14 @@ class Invert(Control):
 
 @methods.register
 class SmallDense(Control):
-    """A dense network that is narrower, with as many parameters as the finder's ticket, or as many FLOPs."""
+    """A narrower dense network with as many parameters as the finder's ticket, or as many FLOPs."""
 
     name: Literal["small_dense"] = "small_dense"
     equal: Literal["parameters", "flops"] = "parameters"
 
 
 class Unrewound(Control):
-    """The finder's mask on the weights that it was found in."""
+    """The finder's mask on the weights in which it was found."""
 
     @field_validator("of", mode="after")
     @classmethod
@@ -115,13 +115,13 @@ def _searching(of: Finder) -> Finder:
 
 @methods.register
 class FineTune(Unrewound):
-    """The finder's mask on the weights that it was found in, trained on at the learning rate reached there."""
+    """The finder's mask on the weights in which it was found. Training continues at the learning rate reached there."""
 
     name: Literal["fine_tune"] = "fine_tune"
 
 
 @methods.register
 class LRRewinding(Unrewound):
-    """The finder's mask on the weights that it was found in, with the learning rate rewound (Renda et al. 2020)."""
+    """The finder's mask on the weights in which it was found, with a rewound learning rate (Renda et al. 2020)."""
 
     name: Literal["lr_rewinding"] = "lr_rewinding"

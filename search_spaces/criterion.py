@@ -1,4 +1,4 @@
-"""By what the weights that a mask keeps are chosen."""
+"""Criteria, by which the weights that a mask keeps are chosen."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from search_spaces.base.registry import Spec
 class Scope(Spec):
     """Which weights are pruned, and which of them are ranked together.
 
-    `components` are those that are pruned, all where none is named. `exempt` are roles of tensors that are not, by
-    their beginnings: `decode.up1` is the whole stage next to the image.
+    `components` are pruned; if none is named, all are. `exempt` lists prefixes of the roles of tensors that are not
+    pruned: `decode.up1` exempts the whole stage next to the image.
     """
 
     components: tuple[str, ...] = ()
@@ -24,8 +24,8 @@ class Scope(Spec):
 class Channels(Spec):
     """How whole channels are chosen: by the scales of their batch norms.
 
-    So many are kept of every layer at least, `minimum`; with `round_to` a multiple of it, where a layer has as many.
-    `fallback` ranks those of a network without batch norm by the norms of their filters.
+    Every layer keeps at least `minimum` channels. With `round_to`, it keeps a multiple of it, if the layer has that
+    many. `fallback` ranks the channels of a network without batch norm by the norms of their filters.
     """
 
     round_to: Literal[8, 16] | None = None
@@ -34,10 +34,11 @@ class Channels(Spec):
 
 
 class Criterion(Spec):
-    """A scorer by name, the scope it ranks in, and its options, None where it has none.
+    """A scorer by name, the scope it ranks in, and its options; an option that does not apply is None.
 
-    `iterations` reach the target in as many steps, `images` are looked at, `loss` is the components' own or the sum,
-    `temperature` divides logits, `channels` are ranked instead of weights. `keep` turns the ranking round.
+    `iterations` is the number of steps to the target. `images` is the number of training images that the scorer reads.
+    `loss` is each component's own loss, or the sum of all. `temperature` divides logits. `channels` ranks channels
+    instead of weights. `keep` reverses the ranking.
     """
 
     score: str

@@ -12,9 +12,9 @@ from search_spaces.base.registry import NamedSpec, Registry
 
 
 class DatasetSpec(NamedSpec):
-    """Images to train on and held-out images to evaluate on.
+    """Training images, and held-out images for evaluation.
 
-    `fraction` is the share of the training images that is used, from the front; held-out images stay all.
+    `fraction` is the share of the training images that is used: the first ones. All held-out images are used.
     """
 
     fraction: float | None = Field(default=None, gt=0, le=1)
@@ -22,7 +22,7 @@ class DatasetSpec(NamedSpec):
     @field_validator("fraction")
     @classmethod
     def _all_is_none(cls, fraction: float | None) -> float | None:
-        # The whole data set is one trial, however it is asked for.
+        # `fraction: 1` and no fraction are the same trial.
         return None if fraction == 1 else fraction
 
 
@@ -39,7 +39,7 @@ class Digits(DatasetSpec):
 
 @datasets.register
 class MNIST(DatasetSpec):
-    """60,000 handwritten digits and 10,000 held out, padded to 32x32, or with `size: 28` as they are."""
+    """60,000 handwritten digits and 10,000 held out, padded to 32x32, or unchanged with `size: 28`."""
 
     name: Literal["mnist"] = "mnist"
     size: Literal[28, 32, 64] = 32
@@ -47,7 +47,7 @@ class MNIST(DatasetSpec):
 
 @datasets.register
 class FashionMNIST(DatasetSpec):
-    """60,000 pieces of clothing and 10,000 held out, padded to 32x32, or with `size: 28` as they are."""
+    """60,000 pieces of clothing and 10,000 held out, padded to 32x32, or unchanged with `size: 28`."""
 
     name: Literal["fashion_mnist"] = "fashion_mnist"
     size: Literal[28, 32, 64] = 32
@@ -65,7 +65,7 @@ class CIFAR10(DatasetSpec):
 class CelebA(DatasetSpec):
     """162,770 aligned faces and 19,962 held out.
 
-    `crop` is the side of the centre square that is kept before resizing; without it the whole image is squeezed.
+    `crop` is the side of the centre square that is resized. Without it, the whole image is squeezed.
     """
 
     name: Literal["celeba"] = "celeba"
@@ -75,7 +75,7 @@ class CelebA(DatasetSpec):
 
 @datasets.register
 class Emoji(DatasetSpec):
-    """The colour glyphs of Noto's emoji font, about 1,000 to train on and 400 held out."""
+    """The colour glyphs of Noto's emoji font: about 1,000 training images and 400 held out."""
 
     name: Literal["emoji"] = "emoji"
     size: Literal[32, 64] = 64
@@ -83,7 +83,7 @@ class Emoji(DatasetSpec):
 
 @datasets.register
 class ImageFolder(DatasetSpec):
-    """The images of a folder, at any depth; a tenth is held out. Sub-folders of the first level are classes."""
+    """The images of a folder, at any depth; one tenth is held out. Sub-folders of the first level are classes."""
 
     name: Literal["image_folder"] = "image_folder"
     folder: str = Field(min_length=1, max_length=1000)
@@ -93,7 +93,7 @@ class ImageFolder(DatasetSpec):
     @field_validator("folder")
     @classmethod
     def _one_spelling(cls, folder: str) -> str:
-        # By the spelling alone, as the folder may be on another machine: faces, ./faces and faces/ are one trial.
+        # faces, ./faces and faces/ are one trial. Only the spelling counts, as the folder may be on another machine.
         if "\0" in folder:
             raise ValueError("no folder has a zero byte in its name")
         return re.sub("^/+", "/", posixpath.normpath(folder))

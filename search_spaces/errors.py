@@ -1,4 +1,4 @@
-"""The base of every error that is told to users in one sentence."""
+"""The base class of all errors that users see as one sentence."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 LENGTH = 1900
-"""Characters of a message at most; what is named in one may be of any length."""
+"""Maximum number of characters in a message. A message may quote input of any length."""
 
 
 class TombolaError(ValueError):
-    """Something asked of tombola that cannot be done; the message says what, where, and what would be allowed."""
+    """A request that tombola cannot fulfil. The message says what, where, and what would be allowed."""
 
     def __str__(self) -> str:
         return shortened(super().__str__())
 
 
 def shortened(message: str, length: int = LENGTH) -> str:
-    """`message`, without its middle if it is longer than `length` characters."""
+    """Return `message`, without its middle if it is longer than `length` characters."""
     if len(message) <= length:
         return message
     head, tail = length * 2 // 3, length // 4
@@ -27,17 +27,17 @@ def shortened(message: str, length: int = LENGTH) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type if it says nothing."""
+    """The first line of an error's message, or its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def typed_line(error: BaseException) -> str:
-    """The type of an error, and the first line of its message, as Python ends a traceback."""
+    """The type of an error and the first line of its message, in the form of a traceback's last line."""
     return f"{type(error).__name__}: {first_line(error)}"
 
 
 def sentence(error: ValidationError) -> str:
-    """The first problem of a validation error: the field it lies in, and what is wrong there."""
+    """Describe the first problem of a validation error: the field, and what is wrong there."""
     field, message = next(_problems(error))
     return f"{field}: {message}" if field else message
 
@@ -59,4 +59,4 @@ def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
 
 _IN_YAML = {"tuple": "list", "Tuple": "List", "dictionary": "mapping"}
 _YAML_WORDS = re.compile(r"\b([Tt]uple|dictionary)\b(?: or instance of \w+)?")
-"""Pydantic speaks of Python's types; who writes YAML writes lists and mappings."""
+"""Pydantic's messages name Python's types. Authors of YAML know lists and mappings."""

@@ -1,4 +1,4 @@
-"""Reading a sweep from its YAML file, with every mistake told in one sentence."""
+"""Reading a sweep from its YAML file. Every mistake is reported in one sentence."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from search_spaces.errors import TombolaError, sentence, typed_line
 from search_spaces.sweep import Sweep
 
 BYTES, VALUES, DEPTH = 8_000_000, 300_000, 50
-"""What a sweep file can have at most: its size, its values with all aliases written out, and how deep they nest."""
+"""Limits of a sweep file: its size, its number of values with all aliases expanded, and its nesting depth."""
 
 
 class SweepError(TombolaError):
-    """A sweep file that cannot be used; the message names the file, the field and what is allowed there."""
+    """A sweep file that cannot be used. The message names the file, the field and what is allowed there."""
 
 
 def load_sweep(sweep: Sweep | Mapping[str, Any] | str | Path) -> Sweep:
-    """The sweep in a YAML file, or as a mapping, checked down to its trials, with its plugins imported.
+    """Load a sweep from a YAML file or a mapping, import its plugins, and check all of its trials.
 
     Raises:
-        SweepError: if the file is missing, is no sweep, or asks for something unknown or impossible.
+        SweepError: if the file is missing, is not a sweep, or asks for something unknown or impossible.
     """
     if isinstance(sweep, Sweep):
         return sweep
@@ -41,7 +41,7 @@ def load_sweep(sweep: Sweep | Mapping[str, Any] | str | Path) -> Sweep:
 
 
 def name_of(sweep: Sweep | Mapping[str, Any] | str | Path) -> str:
-    """What messages call a sweep: its file, or its name if it has no file."""
+    """Name a sweep for messages: by its file, or by its name if it has no file."""
     if isinstance(sweep, str | Path):
         return str(sweep)
     name = sweep.name if isinstance(sweep, Sweep) else sweep.get("name")
@@ -76,7 +76,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _check_size(text: str) -> None:
-    """Raise YAMLError for what would take long to read: too deep, too long, or made so by aliases."""
+    """Raise YAMLError if the text would take long to read: too deep, or too many values with aliases expanded."""
     sizes: dict[str, int] = {}
     within: list[tuple[str | None, int]] = []
     total = 0
@@ -99,14 +99,14 @@ def _check_size(text: str) -> None:
 
 
 class _Loader(yaml.CSafeLoader):
-    """The part of YAML that JSON has too, in which a key that stands twice in one mapping is an error."""
+    """Loads the part of YAML that JSON has, too. A key that occurs twice in one mapping is an error."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._flat = set[yaml.MappingNode]()
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        if node not in self._flat:  # by which it would have the keys of what is merged into it, too
+        if node not in self._flat:  # once, because flattening adds merged keys, which may repeat its own
             self._flat.add(node)
             _check_keys(node)
             super().flatten_mapping(node)
@@ -129,7 +129,7 @@ def _check_keys(node: yaml.MappingNode) -> None:
 
 
 def _problem(problem: str, at: Any) -> yaml.MarkedYAMLError:
-    """What is wrong with a node, or with an event, and where."""
+    """Return an error with the position of a node or an event."""
     return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
 
 

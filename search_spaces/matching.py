@@ -1,4 +1,4 @@
-"""Matching trials by their fields, for overrides and exclusions."""
+"""Matching of trials by their fields, for overrides and exclusions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 AXES = ("model", "dataset", "method", "sparsity", "seed")
 
 Condition = Mapping[str, Any]
-"""Dotted fields of a trial (`model`, `model.width`, `seed.init`) and the value, or list of values, each must have."""
+"""Maps dotted fields of a trial (`model`, `model.width`, `seed.init`) to the required value, or to a list of such."""
 
 
 def checked_condition(condition: Any) -> Condition:
-    """`condition` itself, if it is a mapping of fields that trials are made of.
+    """Return `condition` if it is a mapping whose keys are fields of trials.
 
     Raises:
         ValueError: if it is not.
@@ -26,12 +26,12 @@ def checked_condition(condition: Any) -> Condition:
 
 
 def matches(condition: Condition, fields: Mapping[str, Any]) -> bool:
-    """Whether a trial's `fields` (nested mappings) satisfy every entry of `condition`."""
+    """Whether a trial's `fields` (nested mappings) satisfy all entries of `condition`."""
     return all(_equal(_lookup(fields, path), wanted) for path, wanted in condition.items())
 
 
 def values_in(condition: Condition) -> int:
-    """How many values a condition names."""
+    """Count the values that a condition names."""
     return sum(len(wanted) if isinstance(wanted, list) else 1 for wanted in condition.values())
 
 

@@ -1,4 +1,4 @@
-"""The methods that a sweep can name: ticket finders and their options, and what controls have in common."""
+"""The methods that a sweep can name: finders with their options, and the base of controls."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from search_spaces.models import ModelSpec
 
 
 class Method(NamedSpec):
-    """A search program: what it makes of a trial is a ticket, a start state and a mask."""
+    """A way to get the ticket of a trial."""
 
     @property
     def sparse(self) -> bool:
-        """Whether the method takes a sparsity; one that does not is tried once, at sparsity 0."""
+        """Whether the method takes a sparsity. A method without one has a single trial per seed, at sparsity 0."""
         return True
 
     def rewound(self, rewind: int) -> Method:
-        """The method with the sweep's rewind epoch wherever its own is left open."""
+        """Return the method with the sweep's rewind epoch, if its own is left open."""
         return self
 
     def sourced(self, trial_of: Callable[[Mapping[str, Any]], Any]) -> Method:
-        """The method with the trial written out that its ticket comes from, if it comes from another.
+        """Return the method with its source trial filled in, if it takes its ticket from another trial.
 
-        `trial_of` gives the trial that differs from the one at hand in some fields.
+        `trial_of` returns the trial that differs from the current one in the given fields.
         """
         return self
 
     def check(self, epochs: int) -> None:
-        """Raise ValueError if the method leaves nothing to train in so many epochs."""
+        """Raise ValueError if the method leaves nothing to train in this number of epochs."""
 
     def check_model(self, model: ModelSpec) -> None:
-        """Raise ValueError if the method is not for such a model."""
+        """Raise ValueError if the method does not apply to this model."""
 
 
 methods: Registry[Method] = Registry("method", Method)
@@ -46,10 +46,10 @@ AnyMethod = Annotated[SerializeAsAny[Method], BeforeValidator(methods.parse)]
 class Finder(Method):
     """A method that finds a mask.
 
-    `rewind` is the epoch that tickets start from; left out, the sweep's. `scope` says what is pruned and ranked
-    together; left out, all components in one ranking. `optimizer` is that of training from the state that a ticket
-    starts from, in the rounds of a search too: `fresh`, or `rewound` to the moments of that state. `searches` is
-    whether it looks for the mask in the trial's own model.
+    `rewind` is the epoch that tickets start from; the default is the sweep's. `scope` says what is pruned and ranked
+    together; the default is all components in one ranking. `optimizer` is the optimizer of training from a ticket's
+    start state, also in the rounds of a search: `fresh`, or `rewound` to the moments of that state. `searches` says
+    whether the finder looks for the mask in the trial's own model.
     """
 
     searches: ClassVar[bool] = True
@@ -66,11 +66,11 @@ class Finder(Method):
 
     @property
     def criterion(self) -> Criterion:
-        """By what it chooses the weights to keep."""
+        """The criterion by which it chooses the weights to keep."""
         return Criterion(score="magnitude", scope=self.scope, keep=self._keep)
 
     def inverted(self) -> Self:
-        """The same search, in which what scores worst is kept."""
+        """Return the same search, except that it keeps the weights with the worst scores."""
         other = self.model_copy()
         other._keep = "worst"
         return other
@@ -101,7 +101,7 @@ AnyFinder = Annotated[SerializeAsAny[Finder], BeforeValidator(_finder)]
 
 
 class Control(Method):
-    """What a ticket is compared with: a change made to the ticket that the finder `of` returns."""
+    """A method that changes the ticket of the finder `of`, for comparison with the original ticket."""
 
     of: AnyFinder = Field(default_factory=lambda: IMP(), validate_default=True)
 
@@ -132,7 +132,7 @@ class Dense(Method):
 
 @methods.register
 class IMP(Finder):
-    """Iterative magnitude pruning with rewinding (Frankle et al. 2020); a round removes `rate` of what is left."""
+    """Iterative magnitude pruning with rewinding (Frankle et al. 2020). A round removes `rate` of what is left."""
 
     name: Literal["imp"] = "imp"
     rate: float = Field(default=GRID_RATE, ge=0.01, lt=1)
@@ -146,22 +146,22 @@ class OneShot(Finder):
 
 
 class Foresight(Finder):
-    """A finder that prunes before training: at initialisation, unless `rewind` says at which epoch."""
+    """A finder that prunes before training: at initialisation, or at epoch `rewind`."""
 
     rewind: int | None = Field(default=0, ge=0)
 
 
 @methods.register
 class Magnitude(Foresight):
-    """The largest weights of the state that the ticket starts from."""
+    """A finder that keeps the largest weights of the state that the ticket starts from."""
 
     name: Literal["magnitude"] = "magnitude"
 
 
 class Sensitivity(Foresight):
-    """A finder that looks at the loss of `images` of the training data, in as many steps as `iterations`.
+    """A finder that scores weights by the loss on `images` training images, in `iterations` steps.
 
-    `loss: own` scores each component by the loss that trains it, `joint` all of them by the sum of the losses.
+    `loss: own` scores each component by the loss that trains it; `joint` scores all components by the sum of losses.
     """
 
     iterations: int = Field(default=1, gt=0, le=1000)
@@ -176,16 +176,16 @@ class Sensitivity(Foresight):
 
 @methods.register
 class SNIP(Sensitivity):
-    """By how much removing a weight changes the loss, to first order (Lee et al. 2019)."""
+    """A finder that scores a weight by how much removing it changes the loss, to first order (Lee et al. 2019)."""
 
     name: Literal["snip"] = "snip"
 
 
 @methods.register
 class GraSP(Sensitivity):
-    """By how much removing a weight lessens the flow of gradients (Wang et al. 2020).
+    """A finder that scores a weight by how much removing it reduces the gradient flow (Wang et al. 2020).
 
-    `temperature` divides logits, where a loss has any.
+    `temperature` divides the logits of a loss, if it has any.
     """
 
     name: Literal["grasp"] = "grasp"
@@ -198,7 +198,7 @@ class GraSP(Sensitivity):
 
 @methods.register
 class SynFlow(Foresight):
-    """By how much a weight carries of what flows through the network, without data (Tanaka et al. 2020)."""
+    """A finder that scores a weight by its synaptic flow, without data (Tanaka et al. 2020)."""
 
     name: Literal["synflow"] = "synflow"
     iterations: int = Field(default=100, gt=0, le=1000)
@@ -209,10 +209,10 @@ class SynFlow(Foresight):
 
 
 class ChannelFinder(Finder):
-    """A finder of masks of whole channels, by the scales of batch norms, or, with `masks: weights`, of weights.
+    """A finder of masks that remove whole channels, by the scales of batch norms, or weights with `masks: weights`.
 
-    `round_to`, `minimum` and `fallback` are those of `Channels`. `l1` is the weight of an L1 penalty on the scales
-    while the mask is searched for (Liu et al. 2017).
+    `round_to`, `minimum` and `fallback` are options of `Channels`. `l1` is the weight of an L1 penalty on the scales
+    during the search for the mask (Liu et al. 2017).
     """
 
     masks: Literal["channels", "weights"] = "channels"
@@ -238,11 +238,11 @@ class ChannelFinder(Finder):
 
 @methods.register
 class EarlyBird(ChannelFinder):
-    """The mask of the epoch at which masks have come to rest (You et al. 2020).
+    """A finder that takes the mask of the epoch at which masks emerge (You et al. 2020).
 
-    That is the first epoch at which the newest of the last `look_back` masks differs from each of the others on a
-    share of at most `delta`. The ticket starts from the state of that epoch, or with `start: rewind` from the rewind
-    epoch. It is searched for until `max_search_epochs`; left out, the epoch before the last.
+    That is the first epoch where the newest of the last `look_back` masks differs from each other one on a share of at
+    most `delta`. The ticket starts from the state of that epoch, or with `start: rewind` from the rewind epoch. The
+    search ends at epoch `max_search_epochs`; the default is the epoch before the last.
     """
 
     name: Literal["early_bird"] = "early_bird"
@@ -261,7 +261,7 @@ class EarlyBird(ChannelFinder):
         return super().rewound(rewind if self.start == "rewind" else 0)
 
     def search_epochs(self, epochs: int) -> int:
-        """The last epoch at which the mask is searched for, if training ends at `epochs`."""
+        """Return the last epoch of the search, if training ends at `epochs`."""
         return self.max_search_epochs or epochs - 1
 
     def check(self, epochs: int) -> None:
@@ -278,7 +278,7 @@ class EarlyBird(ChannelFinder):
 
 @methods.register
 class FixedEpoch(ChannelFinder):
-    """What early-bird finds at epoch `epoch`, whether masks have come to rest or not; the ticket starts there."""
+    """A finder that takes the early-bird mask of epoch `epoch`, emerged or not. The ticket starts there."""
 
     name: Literal["fixed_epoch"] = "fixed_epoch"
     rewind: int | None = Field(default=0, ge=0, le=0)
@@ -291,7 +291,7 @@ class FixedEpoch(ChannelFinder):
 
 @methods.register
 class RandomChain(Finder):
-    """Iterative magnitude pruning with a fresh initialisation in every round, the last one the ticket's too."""
+    """Iterative magnitude pruning with a fresh initialisation in every round. The ticket starts from the last one."""
 
     name: Literal["random_chain"] = "random_chain"
     rewind: int | None = Field(default=0, ge=0, le=0)

@@ -13,9 +13,9 @@ Kind = Literal["autoencoder", "vae", "gan"]
 
 
 class ModelSpec(NamedSpec):
-    """A generative model: `width` is that of its layer nearest the image.
+    """A generative model. `width` is the number of channels or units of its layer nearest the image.
 
-    `family` says what kind of model it is, and with it what can be measured on it.
+    `family` is the kind of model. It determines what can be measured.
     """
 
     family: ClassVar[Kind]
@@ -29,21 +29,21 @@ class ModelSpec(NamedSpec):
 
     @property
     def title(self) -> str:
-        """What it is called in tables: its name, with that of a backbone which is not its own."""
+        """The name of the model in tables: its own name, after that of a backbone other than its default."""
         return self.name
 
     @property
     def bodies(self) -> str | None:
-        """What its bodies are built of: models with the same share roles; None where that is not known."""
+        """What its bodies are built of. Models with equal values share roles. None means that it is unknown."""
         return None
 
     @property
     def components(self) -> tuple[str, str]:
-        """The networks that it is made of."""
+        """The names of its networks."""
         return ("discriminator", "generator") if self.family == "gan" else ("encoder", "decoder")
 
     def check_components(self, names: Iterable[str]) -> None:
-        """Raise ValueError if one of `names` is no component of the model."""
+        """Raise ValueError if one of `names` is not a component of the model."""
         for name in names:
             if name not in self.components:
                 raise ValueError(
@@ -52,12 +52,12 @@ class ModelSpec(NamedSpec):
 
     @property
     def generates(self) -> bool:
-        """Whether images can be drawn from it, on which distances are measured."""
+        """Whether it generates images. Distances can be measured on these."""
         return self.family != "autoencoder"
 
     @property
     def reconstructs(self) -> bool:
-        """Whether it restores images, on which downstream accuracy is measured."""
+        """Whether it reconstructs images. Downstream accuracy can be measured on these."""
         return self.family != "gan"
 
 
@@ -66,9 +66,9 @@ AnyModel = Annotated[SerializeAsAny[ModelSpec], BeforeValidator(models.parse)]
 
 
 class Composed(ModelSpec):
-    """A model that can be made of any backbone; `latent` is the size of its code.
+    """A model that can be built from any backbone. `latent` is the size of its code.
 
-    Left out, the backbone is `conv`.
+    The default backbone is `conv`.
     """
 
     family: ClassVar[Kind] = "autoencoder"
@@ -126,7 +126,7 @@ class Autoencoder(Composed):
 
 @models.register
 class VAE(Composed):
-    """`beta` weighs the KL term (Higgins et al. 2017)."""
+    """A variational autoencoder. `beta` is the weight of the KL term (Higgins et al. 2017)."""
 
     family: ClassVar[Kind] = "vae"
     name: Literal["vae"] = "vae"
@@ -135,7 +135,10 @@ class VAE(Composed):
 
 
 class Adversarial(Composed):
-    """A generator and a discriminator. `ema` is the decay of an average of the generator's weights, measured apart."""
+    """A generator and a discriminator.
+
+    `ema` is the decay of a moving average of the generator's weights. The average is measured separately.
+    """
 
     family: ClassVar[Kind] = "gan"
     width: int = Field(default=128, gt=0)
@@ -144,27 +147,27 @@ class Adversarial(Composed):
 
 @models.register
 class DCGAN(Adversarial):
-    """Batch norm on both sides and the non-saturating loss (Radford et al. 2016)."""
+    """A GAN with batch norm in both networks and the non-saturating loss (Radford et al. 2016)."""
 
     name: Literal["dcgan"] = "dcgan"
 
 
 @models.register
 class SNGAN(Adversarial):
-    """Spectral norm in place of the discriminator's batch norm, and the hinge loss (Miyato et al. 2018)."""
+    """A GAN with spectral norm instead of batch norm in the discriminator, and hinge loss (Miyato et al. 2018)."""
 
     name: Literal["sngan"] = "sngan"
 
 
 class Wasserstein(Adversarial):
-    """A critic in place of a discriminator, with `critic_steps` updates for each of the generator."""
+    """A GAN with a critic instead of a discriminator. The critic has `critic_steps` updates per generator update."""
 
     critic_steps: int = Field(default=5, gt=0)
 
 
 @models.register
 class WGAN(Wasserstein):
-    """A critic whose parameters are clipped to [-clip, clip] (Arjovsky et al. 2017)."""
+    """A Wasserstein GAN with the critic's parameters clipped to [-clip, clip] (Arjovsky et al. 2017)."""
 
     name: Literal["wgan"] = "wgan"
     clip: float = Field(default=0.01, gt=0)
@@ -172,7 +175,7 @@ class WGAN(Wasserstein):
 
 @models.register
 class WGANGP(Wasserstein):
-    """A critic without norms, whose gradients are held at norm 1 by a `penalty` (Gulrajani et al. 2017)."""
+    """A Wasserstein GAN without norms in the critic. A `penalty` holds gradients at norm 1 (Gulrajani et al. 2017)."""
 
     name: Literal["wgan_gp"] = "wgan_gp"
     penalty: float = Field(default=10.0, gt=0)

@@ -18,18 +18,18 @@ from search_spaces.errors import sentence
 from search_spaces.matching import Condition, checked_condition, matches, values_in
 from search_spaces.methods import IMP, AnyMethod, Method
 from search_spaces.models import AnyModel, ModelSpec
-from search_spaces.transfer import Transfer  # noqa: F401 - which makes it known
+from search_spaces.transfer import Transfer  # noqa: F401 - the import registers it
 from search_spaces.trial import Evaluation, Recipe, Seed, Settings, Trial
 
 TRIALS = 100_000
-"""What a sweep can span at most; planning so many takes minutes."""
+"""Maximum number of trials in a sweep. Planning that many takes minutes."""
 
 COMPARISONS = 2_000_000
-"""Values in the conditions of a sweep, times the trials that each is held against, at most."""
+"""Maximum product of the number of values in all conditions of a sweep and its number of trials."""
 
 
 def _sparsities(value: Any) -> Any:
-    """Numbers, and `rounds: n` for the sparsities after 1 to n rounds of the grid, in one flat list."""
+    """Flatten a list of sparsities; `rounds: n` becomes the sparsities after 1 to n rounds of the grid."""
     entries = value if isinstance(value, list | tuple) else [value]
     return [sparsity for entry in entries for sparsity in _expanded(entry)]
 
@@ -46,7 +46,7 @@ def _expanded(entry: Any) -> list[Any]:
 
 
 def _seeds(value: Any) -> Any:
-    """A list of seeds, or a number n for the seeds 0 to n-1; a bare number in the list seeds everything."""
+    """Expand seeds: a number n means the seeds 0 to n-1; a number in a list is both `init` and `order`."""
     if type(value) is int:
         if not 1 <= value <= 100_000:
             raise ValueError(f"{value} is not a number of seeds; give 1 to 100000")
@@ -57,7 +57,7 @@ def _seeds(value: Any) -> Any:
 
 
 _UNSAID = IMP()
-"""The method of a source that says none."""
+"""The method of a source that names none."""
 
 
 class Override(Spec):
@@ -78,7 +78,7 @@ class Point(NamedTuple):
 
 
 class Sweep(WithPlugins, Settings):
-    """Everything that a sweep file says. `trials()` is what it means."""
+    """The content of a sweep file; `trials()` expands it into trials."""
 
     name: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._-]+$")
     models: tuple[AnyModel, ...] = Field(min_length=1)
@@ -95,17 +95,17 @@ class Sweep(WithPlugins, Settings):
         return tuple(snapped(sparsity) for sparsity in sparsities)
 
     def by(self, methods: tuple[Method, ...]) -> Sweep:
-        """The same sweep by other methods."""
+        """Return the same sweep with other methods."""
         return Sweep.model_construct(
             **{**{name: getattr(self, name) for name in Sweep.model_fields}, "methods": methods}
         )
 
     def trials(self) -> tuple[Trial, ...]:
-        """The distinct trials of the sweep, in the order of its file.
+        """Return the trials of the sweep, in the order of its file.
 
         Raises:
-            ValueError: if two trials are the same, a condition matches nothing, a method lacks a sparsity, or does
-                not go with the other settings.
+            ValueError: if two trials are equal, no trial is left, a condition matches nothing, or a method lacks a
+                sparsity or conflicts with other settings.
         """
         return self._trials
 
@@ -125,7 +125,7 @@ class Sweep(WithPlugins, Settings):
         return trials
 
     def _check_size(self) -> None:
-        """Raise ValueError for a sweep too large to be planned, before it is written out."""
+        """Raise ValueError if the sweep is too large to plan, before it is expanded."""
         sparse = sum(method.sparse for method in self.methods)
         points = sparse * len(self.sparsities) + len(self.methods) - sparse
         size = len(self.models) * len(self.datasets) * points * len(self.seeds)
@@ -154,7 +154,10 @@ class Sweep(WithPlugins, Settings):
         )
 
     def _beside(self, settings: _SettingsByTrial, point: Point, fields: Mapping[str, Any]) -> Trial:
-        """The trial that differs from another in some fields, with what the sweep sets for its like."""
+        """Return the trial that differs from the one at `point` in `fields`, with the sweep's settings for that trial.
+
+        Its method is `imp`, unless `fields` names one. Its evaluation is the default.
+        """
         axes = {name: value for name, value in fields.items() if name in Point._fields}
         other = point._replace(**{"method": _UNSAID, **axes})
         chosen = settings.of(other)
@@ -176,7 +179,7 @@ class Sweep(WithPlugins, Settings):
 
 
 class _SettingsByTrial:
-    """The settings of each trial: the sweep's own, changed by every override that matches, in order."""
+    """The settings of each trial: those of the sweep, changed by all matching overrides in order."""
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
@@ -193,14 +196,14 @@ class _SettingsByTrial:
         return self._of(*self._matching("overrides.{}.where", [o.where for o in self._sweep.overrides], point))
 
     def rewound(self, method: Method, rewind: int) -> Method:
-        """A method of the sweep with a rewind epoch where its own is open, the same object each time."""
+        """Fill in the rewind epoch that a method leaves open; equal arguments give the same object."""
         known = id(method), rewind
         if known not in self._rewound:
-            self._rewound[known] = method, method.rewound(rewind)  # both, since an id is good for as long as its object
+            self._rewound[known] = method, method.rewound(rewind)  # keeps both alive, and so the id valid
         return self._rewound[known][1]
 
     def exclude(self, point: Point) -> bool:
-        """Whether a trial is no part of the sweep."""
+        """Whether a trial is excluded from the sweep."""
         return bool(self._matching("exclude.{}", self._sweep.exclude, point))
 
     def check_all_matched(self) -> None:
@@ -212,7 +215,7 @@ class _SettingsByTrial:
             return []
         fields = {n: self._fields_of(a) if isinstance(a, Spec) else a for n, a in point._asdict().items()}
         if point.seed.init == point.seed.order:
-            # so that `seed: 3` means what it means in the list of seeds
+            # `seed: 3` means the same as in the list of seeds
             fields["seed"] = {**fields["seed"], "name": point.seed.init}
         found = [i for i, condition in enumerate(conditions) if matches(condition, fields)]
         self._idle -= {label.format(i) for i in found}
@@ -220,7 +223,7 @@ class _SettingsByTrial:
 
     def _fields_of(self, spec: Spec) -> dict[str, Any]:
         if id(spec) not in self._dumped:
-            self._dumped[id(spec)] = spec, spec.model_dump()  # both, as above
+            self._dumped[id(spec)] = spec, spec.model_dump()  # keeps the id valid, as above
         return self._dumped[id(spec)][1]
 
     def _of(self, *overrides: int) -> Settings:
@@ -246,7 +249,7 @@ def _with(values: Mapping[str, Any], path: list[str], value: Any, problem: str) 
 
 
 def _check_distinct(trials: tuple[Trial, ...]) -> None:
-    # Ids would tell, but those of many trials take long, and these share most of their parts.
+    # Comparing ids would serialise every trial, which is slow. Trials share most parts: each is serialised once.
     parts: dict[int, str] = {}
 
     def part(spec: Spec) -> str:

@@ -1,4 +1,4 @@
-"""Transfer: tickets that move between models, and the controls that go with them."""
+"""Transfer: tickets that move between models, and the controls of a transfer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Ids = Annotated[tuple[str, ...], BeforeValidator(_ids), Field(min_length=1)]
 
 
 class Imported(Spec):
-    """A ticket from a file: the SHA-256 of its content, and for which model and images (C, H, W) it is."""
+    """A ticket from a file: the SHA-256 of the file, the ticket's model, and the shape (C, H, W) of its images."""
 
     sha256: str
     model: AnyModel
@@ -47,12 +47,17 @@ class Imported(Spec):
 
 
 class Source(Spec):
-    """The trial whose ticket moves, in one of several ways.
+    """The trial, or the imported ticket, that a transfer takes its ticket from.
 
-    By its fields, where they differ from those of the trial that takes the ticket; its method is `imp`, unless it is
-    said. By `trial_id`, one or several, of which the one with the taker's sparsity is meant, and if there are more, the
-    one with its seed. By a `query` on the columns of stored results, likewise. By `ticket`, the id of one that was
-    imported. A plan has written out for all of these which `trial` it is, or what was `imported`.
+    A sweep names it in one of these ways:
+
+    - By the fields that differ from those of the trial that takes the ticket. The method defaults to `imp`.
+    - By `trial_id`, one or several ids. The trial with the taker's sparsity is used. If several have that sparsity,
+      the one that also has the taker's seed is used.
+    - By a `query` on the columns of stored results. One of the trials found is used, by the same rule.
+    - By `ticket`, the id of an imported ticket.
+
+    Planning replaces each of these by the `trial` itself, or by the `imported` ticket.
     """
 
     model: AnyModel | None = None
@@ -80,24 +85,24 @@ class Source(Spec):
 
     @field_serializer("trial", mode="wrap")
     def _as_identified(self, trial: Trial | None, dump: SerializerFunctionWrapHandler) -> Any:
-        # how a source would be measured and run is no part of what the taker is
+        # how the source is measured and run is not part of the taker's identity
         return dump(trial) if trial is None else {k: v for k, v in dump(trial).items() if k not in NOT_IDENTITY}
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The fields by which it is named, if it is."""
+        """The fields that name the source; empty if it is named in another way."""
         return {name: value for name in _FIELDS if (value := getattr(self, name)) is not None}
 
     @property
     def id(self) -> str | None:
-        """The id of the trial, or of the imported ticket, if it is known which that is."""
+        """The id of the trial or of the imported ticket; None before planning."""
         if self.trial:
             return self.trial.id
         return self.imported.sha256[:16] if self.imported else None
 
     @property
     def known(self) -> ModelSpec | None:
-        """The model that the ticket is of, where that is known."""
+        """The model of the ticket, if it is known."""
         if self.imported:
             return self.imported.model
         return self.trial.model if self.trial else self.model
@@ -107,17 +112,21 @@ _FIELDS = ("model", "dataset", "method", "sparsity", "seed", "recipe", "epochs")
 _WAYS = ("trial_id", "query", "ticket")
 
 TrialOf = Callable[[Mapping[str, Any]], Trial]
-"""From the fields in which it differs from the trial at hand to another trial of the same sweep."""
+"""Maps the fields in which another trial of the sweep differs from the current trial to that other trial."""
 
 
 @methods.register
 class Transfer(Finder):
-    """The ticket of another trial, moved by role.
+    """The ticket of another trial, moved role by role.
 
-    `move` says which bodies: the `decoder` (or generator) to the generator (or decoder), the `encoder` (or
-    discriminator) to the discriminator (or encoder), or `both`. Weights are those that the source's ticket starts from,
-    those that its network was initialised with, or the `target`'s own at epoch `rewind`; then the mask alone moves.
-    What has no counterpart stays dense, and starts from the target's own weights at epoch `rewind`.
+    `move` selects the bodies: the `decoder` (or generator) moves to the generator (or decoder), the `encoder` (or
+    discriminator) to the discriminator (or encoder), or `both` move. `weights` selects the start weights of what moves:
+
+    - `source_rewind`: the weights that the source's ticket starts from;
+    - `source_init`: the initial weights of the source's network;
+    - `target`: the target's own weights at epoch `rewind`, so that only the mask moves.
+
+    A tensor without a counterpart stays dense and starts from the target's own weights at epoch `rewind`.
     """
 
     searches: ClassVar = False
@@ -164,16 +173,16 @@ class Transfer(Finder):
 
 
 def datasets_of(trial: Trial) -> list[DatasetSpec]:
-    """The data sets that a trial is trained on, and those that what it takes a ticket from is: its own is the first."""
+    """List a trial's data set, followed by those of the trials that its ticket is taken from."""
     source = trial.finder.source.trial if isinstance(trial.finder, Transfer) else None
     return [trial.dataset, *(datasets_of(source) if source else ())]
 
 
 def apart(trial: Trial) -> str:
-    """A prefix that gives a trial that takes a ticket random draws of its own; empty for other trials.
+    """Return the prefix for random draws of a trial that takes a ticket; empty for other trials.
 
-    Models of one seed start alike in the roles that they share. A taker must start otherwise than its giver, because
-    its own weights are what the giver's are compared with.
+    Models with the same seed have equal initial weights in the roles that they share. A taker must have other initial
+    weights than its giver, because experiments compare its own weights with the giver's.
     """
     if not isinstance(trial.finder, Transfer):
         return ""
@@ -185,7 +194,7 @@ def apart(trial: Trial) -> str:
 
 
 class OfTransfer(Control):
-    """A control of a ticket that moved."""
+    """A control of a transfer."""
 
     of: AnyFinder = Field()
 
@@ -198,19 +207,19 @@ class OfTransfer(Control):
 
 @methods.register
 class MaskOnly(OfTransfer):
-    """The mask that moved, on the target's own weights: `transfer` with `weights: target`."""
+    """The transferred mask on the target's own weights: `transfer` with `weights: target`."""
 
     name: Literal["mask_only"] = "mask_only"
 
     @property
     def finder(self) -> Transfer:
-        """The same transfer, of the mask alone."""
+        """The same transfer, but of the mask alone."""
         assert isinstance(self.of, Transfer)
         return self.of.model_copy(update={"weights": "target"})
 
 
 @methods.register
 class WeightsOnly(OfTransfer):
-    """The weights that moved, without the mask."""
+    """The transferred weights without the mask."""
 
     name: Literal["weights_only"] = "weights_only"

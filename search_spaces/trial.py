@@ -19,24 +19,25 @@ from search_spaces.methods import AnyMethod, Control, Finder
 from search_spaces.models import AnyModel
 
 LOOKS = 1_000
-"""Epochs of a ticket's training that can be looked at; all of them are kept."""
+"""Maximum number of epochs that a selection can compare. The store keeps the state of each."""
 
 
 class Seed(Spec):
-    """Where randomness comes from: `init` draws weights and controls, `order` batches and latents."""
+    """The seeds of a trial: `init` draws weights and controls, `order` draws batches and latents."""
 
     init: int = Field(ge=0, lt=2**63)
     order: int = Field(ge=0, lt=2**63)
 
 
 Epochs = Annotated[int, Field(gt=0, lt=1_000_000)]
-"""How long is trained."""
+"""The number of epochs to train."""
 
 
 class Decay(Spec):
-    """The learning rate falls along half a cosine to `to` times what it was, at epoch `epochs`, and stays there.
+    """A schedule of the learning rate: it falls along half a cosine and then stays constant.
 
-    Loshchilov and Hutter (2017), equation 5, without restarts; it changes between epochs.
+    At epoch `epochs` it reaches `to` times its first value. It changes only between epochs. Loshchilov and Hutter
+    (2017), equation 5, without restarts.
     """
 
     epochs: int = Field(gt=0)
@@ -44,11 +45,11 @@ class Decay(Spec):
 
 
 class Recipe(Spec):
-    """Exactly what a training step reads, beside the model and the data.
+    """All settings that a training step reads, apart from the model and the data.
 
-    `lr_discriminator` is the discriminator's learning rate where it differs from `lr`; `decay` lowers both. `bf16`
+    `lr_discriminator` is the discriminator's learning rate if it differs from `lr`; `decay` lowers both. `bf16`
     trains the networks under autocast; losses and weights stay in fp32. Evaluation runs in fp32, too. An incomplete
-    last batch of an epoch is left out.
+    last batch of an epoch is dropped.
     """
 
     batch: int = Field(default=100, gt=1)
@@ -68,12 +69,12 @@ class Recipe(Spec):
 
 
 class Distances(Spec):
-    """How far what a model makes lies from real images.
+    """How distances between generated and real images are measured.
 
-    `features` are those of a network that the distances are measured in; `auto` takes the best that is there, and
-    `none` measures none. `samples` images of the model are compared with as many of the data set, from the part
-    `reference`; left out, there are as many as the evaluation has. `weights` identifies that network: of a file it
-    is the SHA-256; tombola fills it in.
+    `features` names the network whose features are compared. `auto` takes the best one that is available; `none`
+    measures no distances. `samples` generated images are compared with as many real ones from the part `reference` of
+    the data set. The default is the evaluation's `samples`. `weights` identifies the weights of the network, by the
+    SHA-256 of their file if they come from one; tombola fills it in.
     """
 
     features: Literal["auto", "none", "inception", "fashion", "effnet"] = "auto"
@@ -89,15 +90,16 @@ class Distances(Spec):
 
     @property
     def settled(self) -> bool:
-        """Whether it is known which network they are measured with, if any."""
+        """Whether the network is identified, or no distances are measured."""
         return self.features == "none" or self.weights is not None
 
 
 class Selection(Spec):
-    """Which epoch of a ticket's training was best: by what is measured every so many epochs on images of its own.
+    """How the best epoch of a ticket's training is selected.
 
-    Those are the last `samples` held-out images, on which nothing else is measured. `by` is a metric; left out, it is
-    a model's distance, for models without distances the ELBO or the reconstruction error.
+    Every `every` epochs, the metric `by` is measured on the last `samples` held-out images. Nothing else is measured
+    on these. `by` defaults to the model's distance; for models without distances, to the ELBO or the reconstruction
+    error.
     """
 
     every: int = Field(gt=0)
@@ -106,9 +108,10 @@ class Selection(Spec):
 
 
 class Evaluation(Spec):
-    """What is measured on a trained network: on how many held-out images, and the side of its picture grids.
+    """What is measured on a trained network, on `samples` held-out images.
 
-    `downstream` has reconstructions classified by a ResNet-18 that is trained on the data set once.
+    `grid` is the number of images along a side of its picture grids. `downstream` classifies reconstructions with a
+    ResNet-18 that is trained once on the data set.
     """
 
     samples: int = Field(default=1000, gt=0)
@@ -119,19 +122,19 @@ class Evaluation(Spec):
 
     @property
     def compared(self) -> int:
-        """Images of the model, and of the data set, that distances are measured between."""
+        """The number of generated images, and of real images, that the distances compare."""
         return self.distances.samples or self.samples
 
 
 class Resources(Spec):
-    """What one trial occupies: whole CPU cores, and a share of one GPU (0: it runs on the CPU)."""
+    """What one trial occupies: whole CPU cores, and a share of one GPU (0 means that it runs on the CPU)."""
 
     cpus: int = Field(default=1, gt=0, le=1024)
     gpus: float = Field(default=0.0, ge=0, le=1)
 
 
 class CheckpointEvery(Spec):
-    """How often a running trajectory is saved against preemption, beside the points that the plan needs."""
+    """How often a line in training is saved against preemption, in addition to the points that the plan needs."""
 
     epochs: int | None = Field(default=None, gt=0)
     minutes: float | None = Field(default=None, gt=0)
@@ -145,7 +148,7 @@ class CheckpointEvery(Spec):
 
 
 class Settings(Spec):
-    """What a sweep sets for all of its trials and overrides for some of them."""
+    """Settings that a sweep gives to all of its trials. Overrides change them for some."""
 
     recipe: Recipe = Recipe()
     epochs: Epochs
@@ -156,7 +159,7 @@ class Settings(Spec):
 
 
 class Code(Spec):
-    """What identifies the code that plugins bring to a trial: to its model, scorer and search."""
+    """Identifies the plugin code of a trial's model, scorer and search; None for a part without plugin code."""
 
     model: str | None = None
     scorer: str | None = None
@@ -166,8 +169,8 @@ class Code(Spec):
 class Trial(WithPlugins, Spec):
     """One model, data set, method, sparsity and seed, trained by one recipe.
 
-    `code` is that of plugins, where a trial has parts of theirs; tombola fills it in. The fields after it say how the
-    trial is run and measured; they are no part of its identity.
+    `code` identifies the plugin code of the trial, if it has any; tombola fills it in. The fields after `code` say how
+    the trial is run and measured; they are not part of its identity.
     """
 
     model: AnyModel
@@ -203,46 +206,46 @@ class Trial(WithPlugins, Spec):
 
     @property
     def finder(self) -> Finder | None:
-        """The method that finds the mask, for a control the one it is applied to; None for the dense network."""
+        """The method that finds the mask: for a control, the finder it is applied to; for the dense network, None."""
         method = self.method.of if isinstance(self.method, Control) else self.method
         return method if isinstance(method, Finder) else None
 
     @property
     def rewind(self) -> int:
-        """The epoch that the finder's ticket starts from; 0 where nothing is rewound."""
+        """The epoch that the finder's ticket starts from; 0 without a finder."""
         rewind = self.finder.rewind if self.finder else 0
         assert rewind is not None, "a trial's finder has its rewind epoch written out"
         return rewind
 
     def evaluated(self, evaluation: Evaluation) -> Trial:
-        """The same trial, measured in another way."""
+        """Return the same trial with another evaluation."""
         return self.changed(evaluation=evaluation)
 
     def changed(self, **fields: Any) -> Trial:
-        """The trial with other values for some fields, which are not checked."""
+        """Return the trial with other values for some fields. The values are not checked."""
         own = {name: getattr(self, name) for name in Trial.model_fields}
         return Trial.model_construct(**{**own, **fields})
 
     @cached_property
     def id(self) -> str:
-        """16 hex digits of the SHA-256 of the canonical JSON of what makes the trial what it is."""
+        """The first 16 hex digits of the SHA-256 of the identity: the canonical JSON without `NOT_IDENTITY`."""
         return digest(self.model_dump(exclude=NOT_IDENTITY))[:16]
 
     @cached_property
     def spec_json(self) -> str:
-        """Every field as canonical JSON; `Trial.model_validate_json` makes the trial of it again."""
+        """All fields as canonical JSON. `Trial.model_validate_json` restores the trial from it."""
         return canonical_json(self.model_dump())
 
 
 class StoredError(TombolaError):
-    """A trial of a store that is not understood here, as where its plugin is not importable."""
+    """A stored trial that cannot be read here, for example because its plugin cannot be imported."""
 
 
 def stored_trial(trial_id: str, spec_json: str) -> Trial:
-    """The trial of that id, of its spec as a store keeps it.
+    """Restore the trial `trial_id` from its spec, as a store keeps it.
 
     Raises:
-        StoredError: if its plugins cannot be imported here, or do not know any more what it names.
+        StoredError: if its plugins cannot be imported here, or a name in it is no longer known.
     """
     try:
         return Trial.model_validate_json(spec_json)
@@ -253,7 +256,7 @@ def stored_trial(trial_id: str, spec_json: str) -> Trial:
 
 
 def _plugins_of(spec_json: str) -> list[str]:
-    """The plugins that a stored spec names, if it can be read that far."""
+    """List the plugins that a stored spec names; empty if that cannot be read."""
     try:
         spec = json.loads(spec_json)
     except (TypeError, ValueError):
@@ -263,4 +266,4 @@ def _plugins_of(spec_json: str) -> list[str]:
 
 
 NOT_IDENTITY = {"evaluation", "resources", "checkpoint_every", "plugins"}
-"""Fields that say how a trial is run and measured, not what it is."""
+"""Fields that say how a trial is run and measured. They are not part of its identity."""

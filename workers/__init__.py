@@ -1,3 +1,3 @@
-"""How one trial runs: the laboratory, the store, the searches, and all that they stand on."""
+"""How one trial runs: the laboratory, the store, the searches, and everything that these use."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Calls in a process of their own, so that one which kills its process ends nothing else."""
+"""Calls in a separate process, so that a call that kills its process ends nothing else."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ T = TypeVar("T")
 _log = logging.getLogger("tombola")
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["workers.profiles.measuring"])  # once for all: with torch it takes seconds
+_context.set_forkserver_preload(["workers.profiles.measuring"])  # once, because importing torch takes seconds
 
 
 class Died(Exception):
-    """The process that a call was made in has died of it."""
+    """The process that ran a call died before the call returned."""
 
 
 class Apart:
-    """Makes calls one after the other in a process of its own; where that died, the next call gets another one.
+    """Makes calls, one after the other, in a separate process. If that process died, the next call starts another.
 
-    Arguments and results are pickled. What a call warns of is said here. To be used in a `with`.
+    Arguments and results are pickled. Warnings that a call logs are logged in this process. Use it in a `with` block.
     """
 
     def __init__(self) -> None:
@@ -45,14 +45,14 @@ class Apart:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None and self._process is not None:
-            os.kill(self._process, signal.SIGKILL)  # or Ctrl-C would wait for the call that it interrupts
+            os.kill(self._process, signal.SIGKILL)  # otherwise Ctrl-C would wait for the running call
         self._end()
 
     def call(self, function: Callable[..., T], *arguments: object) -> T:
-        """What `function` returns for `arguments`.
+        """Return what `function` returns for `arguments`; raise what it raises.
 
         Raises:
-            Died: if the process has died before it returned.
+            Died: if the process died before the function returned.
         """
         if self._pool is None:
             self._pool = ProcessPoolExecutor(1, mp_context=_context, initializer=_begin, initargs=(dict(os.environ),))
@@ -78,7 +78,7 @@ class Apart:
 
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Let a process that starts here not run the user's script, as multiprocessing has it do to know its names."""
+    """Keep a process that starts here from importing the user's script, as multiprocessing would make it do."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -88,7 +88,7 @@ def _without_main() -> Iterator[None]:
 
 
 def _begin(environment: dict[str, str]) -> None:
-    """Leave Ctrl-C to the caller, and see its environment as it is now: the fork server has that of its start."""
+    """Ignore Ctrl-C, which the caller handles, and take its environment; the fork server may have an older one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(environment)
@@ -100,20 +100,20 @@ class _Raised:
 
 
 def _with_warnings(function: Callable[..., T], *arguments: object) -> tuple[T | _Raised, list[str]]:
-    """What a function returns or raises, and what it warned of."""
+    """Call a function; return its result or its error, and the warnings that it logged."""
     said: list[str] = []
     _log.handlers = [_Listening(said)]
     try:
         return function(*arguments), said
-    except Exception as error:  # noqa: BLE001 - it is raised where the call was made
+    except Exception as error:  # noqa: BLE001 - the caller raises it again
         return _Raised(_that_travels(error)), said
 
 
 def _that_travels(error: Exception) -> Exception:
-    """An error, or if it cannot be pickled one that says the same."""
+    """Return the error, or, if it cannot be pickled, a RuntimeError with the same message."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001 - a class of a user's may raise anything
+    except Exception:  # noqa: BLE001 - a user's class may raise anything
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
 

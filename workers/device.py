@@ -24,19 +24,19 @@ class DeviceError(TombolaError):
 def prepare(resources: Resources) -> torch.device:
     """Set this process up for trials with `resources` and return their device.
 
-    One thread for each CPU core of the trial; deterministic kernels; fp32 that is fp32, not TF32.
+    It gets one thread for each CPU core of the trial, deterministic kernels, and true fp32 instead of TF32.
 
     Raises:
-        DeviceError: if a GPU is asked for and there is none.
+        DeviceError: if a GPU is asked for and torch can use none.
     """
     if resources.gpus and not torch.cuda.is_available():
         raise DeviceError(f"resources.gpus is {resources.gpus:g}, but this machine has no GPU that torch can use")
     if 0 < resources.gpus < 1:  # trials that share a GPU must not take each other's memory
         torch.cuda.set_per_process_memory_fraction(resources.gpus)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
     torch.set_num_threads(resources.cpus)
     torch.use_deterministic_algorithms(True)
-    # Filling fresh memory with NaN is for finding bugs in kernels; it costs a pass over every tensor.
+    # Filling fresh memory with NaN only helps to find bugs in kernels, and costs a pass over every tensor.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -44,7 +44,7 @@ def prepare(resources: Resources) -> torch.device:
 
 
 def describe(device: torch.device) -> dict[str, str | int]:
-    """What a reader of a number made on `device` would want to know about it."""
+    """Describe the machine and the device, for the record of a measurement."""
     return {
         "host": platform.node(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -54,10 +54,10 @@ def describe(device: torch.device) -> dict[str, str | int]:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory` measure from now on.
+    """Reset the peak that `peak_memory` returns.
 
-    On a CPU that takes a write to /proc/self/clear_refs. Where this is not allowed, as in some containers, nothing is
-    reset, and the peak stays that since the process began.
+    On a CPU this writes to /proc/self/clear_refs. Some containers do not allow that. Then nothing is reset, and the
+    peak covers the time since the process began.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -67,9 +67,9 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most memory in bytes held at once since `reset_peak_memory`.
+    """The peak of memory use since `reset_peak_memory`, in bytes.
 
-    On a GPU that is what torch allocated there for tensors; on a CPU it is the resident memory of the whole process.
+    On a GPU it counts the memory that torch allocated for tensors; on a CPU, the resident memory of the process.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)

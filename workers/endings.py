@@ -1,14 +1,14 @@
-"""How a stage can end, other than by making what it is for or by an error."""
+"""How a stage can end other than by success or by an error."""
 
 from __future__ import annotations
 
 
 class Interrupted(Exception):
-    """The trial was asked to stop, and has committed the epoch it was in."""
+    """The trial was asked to stop. A line in training has committed its current epoch."""
 
 
 class OutOfMemory(Exception):
-    """A stage ran out of memory: a matter of the machine and of what else runs there, so no failure of the stage."""
+    """A stage ran out of memory. That depends on the machine and its load, so it is no failure of the stage."""
 
     def __init__(self, stage: str, message: str) -> None:
         super().__init__(message)
@@ -16,7 +16,7 @@ class OutOfMemory(Exception):
 
 
 class Diverged(ArithmeticError):
-    """A number stopped being finite, in training during `epoch`. A result of the recipe, not a fault of the program."""
+    """A number stopped being finite, in training during `epoch`. It is a result of the recipe, not a program error."""
 
     def __init__(self, message: str, epoch: int | None = None) -> None:
         super().__init__(message)
@@ -24,7 +24,7 @@ class Diverged(ArithmeticError):
 
 
 class NothingEmerged(Exception):
-    """No mask came to rest up to `epoch`. A result, not a fault."""
+    """No mask emerged up to `epoch`. It is a result, not a program error."""
 
     def __init__(self, message: str, epoch: int) -> None:
         super().__init__(message)

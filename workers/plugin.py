@@ -1,4 +1,4 @@
-"""All that a plugin imports: specs and their registries, the tables of makers, and what makers are made of.
+"""Everything that a plugin imports: specs, their registries, the tables of makers, and the types that makers use.
 
 `docs/extending.md` shows each in use.
 """

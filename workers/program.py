@@ -1,4 +1,4 @@
-"""What a trial does, from first weights to a measured ticket, written over the verbs of a laboratory."""
+"""What a trial does, from initial weights to a measured ticket, written with the verbs of a laboratory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from workers.searches import search
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The ticket a trial found, the state it was trained to, and the keys of what was measured there.
+    """The ticket that a trial found, its state after training, and the keys of the measurements.
 
-    `selection` is the key of which epoch of the ticket's training was best, where the trial asks for that.
+    `evaluation` is the key of what was measured on the final state. `selection` is the key of the selection of the
+    best epoch; None if the trial asks for none.
     """
 
     ticket: Ticket
@@ -27,13 +28,13 @@ class Outcome:
 
     @property
     def moments(self) -> State | None:
-        """The state whose optimizer moments the ticket's training begins with; None if its optimizer is a fresh one."""
+        """The state whose optimizer moments the ticket's training begins with; None for a fresh optimizer."""
         start = self.ticket.start
         return start if start.line == self.final.line else self.final.line.moments
 
 
 def run_program(lab: Laboratory, trial: Trial) -> Outcome:
-    """Search for a ticket, train it to the last epoch, and measure it there and where it was best."""
+    """Search for a ticket, train it to the last epoch, and measure it there and at its best epoch."""
     lab.calibrate()
     ticket = search(lab, trial.method, density_of(trial.sparsity))
     stops = _stops(lab, ticket)
@@ -44,14 +45,17 @@ def run_program(lab: Laboratory, trial: Trial) -> Outcome:
 
 
 def _stops(lab: Laboratory, ticket: Ticket) -> list[int]:
-    """The epochs at which a ticket's training is looked at, the same for every ticket; the last of them is its end."""
+    """List the epochs at which a ticket's training is evaluated. The last one is its end.
+
+    The others are multiples of `selection.every`, whichever epoch the ticket starts from.
+    """
     selection, end = lab.trial.evaluation.selection, ticket.end or lab.epochs
     between = range(selection.every, end, selection.every) if selection else ()
     return [*(epoch for epoch in between if epoch > _earliest(lab, ticket.start)), end]
 
 
 def _earliest(lab: Laboratory, state: State) -> int:
-    """The epoch of a state, for one that emerges the earliest that it can be."""
+    """The epoch of a state; if its mask emerges in training, the earliest possible epoch."""
     if state.emergence is None:
         return state.epoch
     stage = lab.stages[state.emergence]
@@ -61,7 +65,7 @@ def _earliest(lab: Laboratory, state: State) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """The epochs after `begin` up to `end` of a line."""
+    """The epochs of a line after `begin`, up to that of `state`."""
 
     state: State
     begin: int
@@ -72,9 +76,9 @@ class Stretch:
 
 
 def stretches(lab: Laboratory, stages: Iterable[Stage] | None = None) -> list[Stretch]:
-    """Everything a trial's program trains, as if nothing were shared: each of its lines, in order of first use.
+    """List what a trial's program trains, one stretch for each line, in order of first use.
 
-    Of some `stages` alone it is what these train.
+    It counts all training, as if nothing were shared with other trials. With `stages`, it covers these stages only.
     """
     ends: dict[str, State] = {}
     for stage in lab.stages.values() if stages is None else stages:
@@ -86,7 +90,7 @@ def stretches(lab: Laboratory, stages: Iterable[Stage] | None = None) -> list[St
 
 
 def behind(lab: Laboratory, ticket: Ticket) -> list[Stage]:
-    """The stages that a ticket's start state and mask are made by, in order."""
+    """List the stages that a ticket's start state and mask depend on, in order."""
     needed, pending = set[str](), [ticket.start.stage, ticket.mask]
     while pending:
         key = pending.pop()
@@ -97,5 +101,5 @@ def behind(lab: Laboratory, ticket: Ticket) -> list[Stage]:
 
 
 def ticket_stretch(outcome: Outcome) -> Stretch:
-    """What training the ticket takes; all else that the program trains is what finding it takes."""
+    """The stretch that trains the ticket, from its start state to the final state."""
     return Stretch(outcome.final, outcome.ticket.start.epoch)

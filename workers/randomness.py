@@ -1,4 +1,4 @@
-"""Random generators, each made from a seed, a purpose and an epoch; and global ones, seeded for a while."""
+"""Random generators made from a seed, a purpose and an epoch, and temporary seeds for the global generators."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CPU = torch.device("cpu")
 
 
 def generator(seed: int, purpose: str, epoch: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator that always draws the same for the same seed, purpose, epoch and kind of device."""
+    """Make a generator; equal seed, purpose, epoch and kind of device give equal draws."""
     made = torch.Generator(device=device)
     made.manual_seed(int(digest([seed, purpose, epoch])[:15], 16))
     return made
@@ -23,9 +23,9 @@ def generator(seed: int, purpose: str, epoch: int = 0, device: torch.device | st
 
 @contextmanager
 def global_generators(seed: int, purpose: str, epoch: int = 0, device: torch.device = _CPU) -> Iterator[None]:
-    """Have the global generators begin as `generator` does, and afterwards be as they were.
+    """Seed the global generators as `generator` would be seeded, and restore them afterwards.
 
-    Layers such as dropout draw from nothing else. `device` is where they draw.
+    Layers such as dropout draw only from global generators. `device` is where they draw.
     """
     with seeded(generator(seed, purpose, epoch).initial_seed(), device):
         yield
@@ -33,9 +33,9 @@ def global_generators(seed: int, purpose: str, epoch: int = 0, device: torch.dev
 
 @contextmanager
 def seeded(seed: int, device: torch.device = _CPU) -> Iterator[None]:
-    """Have the global generators of torch (on the CPU and on `device`), NumPy and Python begin at a seed.
+    """Seed the global generators of torch (on the CPU and on `device`), NumPy and Python; restore them afterwards.
 
-    Afterwards they are as they were. Other devices are not touched.
+    Generators of other devices do not change.
     """
     gpus = [device] if device.type == "cuda" else []
     numpy, python = np.random.get_state(), random.getstate()

@@ -15,7 +15,7 @@ class TrialStarted:
 
 @dataclass(frozen=True, slots=True)
 class EpochTrained:
-    """An epoch of the line `line`, on its way to `end`, was trained in `seconds` for the stage `stage`."""
+    """Epoch `epoch` of the line `line` was trained in `seconds` for the stage `stage`, on the way to epoch `end`."""
 
     trial_id: str
     stage: str
@@ -28,7 +28,7 @@ class EpochTrained:
 
 @dataclass(frozen=True, slots=True)
 class StageCommitted:
-    """What the stage `stage` makes is in the store, for other trials to use."""
+    """The result of the stage `stage` is in the store, for other trials to use."""
 
     trial_id: str
     stage: str
@@ -36,7 +36,10 @@ class StageCommitted:
 
 @dataclass(frozen=True, slots=True)
 class TrialEnded:
-    """`status` is done, failed or diverged; `error` says what went wrong, `failure` in which stage if it was in one."""
+    """The trial ended with `status`: done, failed, diverged or no_ticket.
+
+    `error` says what went wrong; `failure` also names the stage, if it went wrong in a stage.
+    """
 
     trial_id: str
     status: str
@@ -46,7 +49,7 @@ class TrialEnded:
 
 @dataclass(frozen=True, slots=True)
 class TrialLeft:
-    """The trial stopped running without having ended, and can go on from what it committed."""
+    """The trial stopped before its end. It can continue from what it committed."""
 
     trial_id: str
     why: str
@@ -54,7 +57,7 @@ class TrialLeft:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something worth a person's attention that ends nothing."""
+    """A warning for the user; the trial goes on."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""One trial, from its spec to its rows: all that a worker does, in a plain Python session or anywhere else."""
+"""One trial, from its spec to its rows. A worker does nothing else, and a plain Python session can do the same."""
 
 from __future__ import annotations
 
@@ -36,14 +36,15 @@ def run_trial(
     load: Callable[[DatasetSpec], Split] = data.load,
     look: Callable[[BaseException], None] = lambda error: None,
 ) -> str:
-    """Run a trial and write its rows; returns its status: done, failed, diverged or no_ticket.
+    """Run a trial, write its rows, and return its status: done, failed, diverged or no_ticket.
 
-    `wanted` is what the plan of a whole sweep wants of lines; left out, the trial is planned alone. `load` gives the
-    images of a data set. `look` is shown what the trial failed with, while its frames are there.
+    `wanted` is what the plan of a whole sweep wants of lines; by default, the trial is planned alone. `load` returns
+    the images of a data set. `look` is called with the exception that the trial failed with, while its stack frames
+    still exist.
 
     Raises:
-        Interrupted: if `stop` said so; everything trained up to then is in the store.
-        OutOfMemory: if a stage needs more memory than there is; nothing is recorded of it.
+        Interrupted: if `stop` returned True; the store has everything that was trained before.
+        OutOfMemory: if a stage needs more memory than there is; no failure is recorded.
         StoreError: if the store cannot be written.
     """
     choices = Choices(store)
@@ -72,7 +73,7 @@ def _run(
         recorder = Recorder(trial, data.card(trial.dataset))
         run_program(recorder, trial)
         failure = Failures(Objects(store)).any_of(recorder.stages.values())
-        if failure and failure.kind != NO_TICKET:  # which takes no training to find again, and leaves a history
+        if failure and failure.kind != NO_TICKET:  # that search is repeated for its history, without training
             raise StageFailed(failure)
         wanted = wanted or Wanted.by(recorder.stages.values())
         lab = Workbench(trial, store, wanted, device.prepare(trial.resources), listen, stop, load)
@@ -86,7 +87,7 @@ def _run(
         return TrialEnded(trial.id, status, str(error), error.failure)
     except (Interrupted, OutOfMemory, StoreError):
         raise
-    except Exception as error:  # noqa: BLE001 - outside of any stage: a search program, or a device that is not there
+    except Exception as error:  # noqa: BLE001 - outside of any stage: a search program, or a missing device
         message = shortened(typed_line(error))
         write_unsuccessful(store, trial, "failed", message, traceback.format_exc())
         look(error)

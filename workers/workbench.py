@@ -1,4 +1,4 @@
-"""The workbench: the laboratory that does the work, unless the store holds it already."""
+"""The workbench: the laboratory that computes what the store does not hold."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ HANDLERS: Mapping[type[Stage], Callable[[Context], Handler[Any]]] = {
 
 
 class Workbench(Laboratory):
-    """Performs the stages of one trial, on `device`, which has been prepared for it.
+    """Performs the stages of one trial on `device`, which has been prepared for it.
 
-    `wanted` is what the plan of the whole sweep wants of the lines. `stop` is asked after every epoch whether to
-    leave. `load` gives the images of a data set.
+    `wanted` is what the plan of the whole sweep wants of the lines. After every epoch, `stop` says whether to stop.
+    `load` returns the images of a data set.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class Workbench(Laboratory):
         self._codes = Codes(store)
 
     def perform(self, stage: Stage) -> None:
-        """See to it that what `stage` makes is in the store.
+        """Put the result of `stage` into the store, unless it is there.
 
         Raises:
-            StageFailed: if it fails, or is recorded to have failed before.
+            StageFailed: if the stage fails, or if the store records an earlier failure.
             Interrupted: if the trial is to stop.
-            OutOfMemory: if it needs more memory than there is.
-            CodeError: if plugins are not what the trial is known by.
+            OutOfMemory: if the stage needs more memory than there is.
+            CodeError: if plugins have other code here than the trial names.
         """
         if not self._handlers[type(stage)].holds(stage):
             if self.context.stop():
@@ -112,14 +112,14 @@ class Workbench(Laboratory):
             raise
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise OutOfMemory(stage.key, typed_line(error)) from error
-        except Exception as error:  # whatever a model, a data set or a plugin raises is this stage's failure
+        except Exception as error:  # a model, a data set or a plugin may raise anything: the stage failed
             raise self._failed(stage, ERROR, error) from error
 
     def _again(self, key: str) -> None:
-        """Do a stage once more, by whom it was done.
+        """Perform the stage with this key again, in the laboratory that performed it first.
 
         Raises:
-            StoreError: if no stage makes it, because it was imported.
+            StoreError: if there is no such stage, because its result was imported.
         """
         if key not in self.stages:
             raise StoreError(f"an imported ticket is gone from store {self.context.archive.store.uri}; import it again")
@@ -134,12 +134,12 @@ class Workbench(Laboratory):
         return Workbench(trial, own.archive.store, own.wanted, own.device, listen, own.stop, own.load)
 
     def emergence(self, stage: Emerge) -> int:
-        """The epoch at which a mask emerged, or up to which it was searched for in vain."""
+        """The epoch at which the mask emerged; if none did, the last epoch of the search."""
         epoch = self.context.archive.emergence(stage.key)
         return stage.last if epoch is None else min(epoch, stage.last)
 
     def distances(self, stage: Emerge) -> list[tuple[int, int, float]]:
-        """(epoch, earlier epoch, share on which their masks differ) for all epochs that a mask was searched for."""
+        """List (epoch, earlier epoch, share on which their masks differ) for all epochs of a search."""
         return Watch(stage, self.context.archive).distances
 
     def _failed(self, stage: Stage, kind: str, error: Exception) -> StageFailed:

@@ -1,4 +1,4 @@
-"""Canonical JSON, and the digests that identify everything tombola makes."""
+"""Canonical JSON, and the digests that identify all results."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 def canonical_json(value: Any) -> str:
-    """The one text that stands for `value`: keys sorted, no spaces, `None` entries of mappings left out.
+    """Serialise `value` in a unique form: keys sorted, no spaces, `None` entries of mappings left out.
 
-    Leaving `None` out lets a later version add an optional setting without changing any existing key.
+    Because `None` is left out, a later version can add an optional setting without changing any existing key.
 
     Raises:
         ValueError: if a float is NaN or infinite.

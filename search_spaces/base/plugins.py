@@ -1,4 +1,4 @@
-"""Plugins: a user's own modules, imported so that what they register can be named in a sweep."""
+"""Plugins: a user's own modules. Importing them registers names that a sweep can use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, model_validator
 
 
 class WithPlugins(BaseModel):
-    """A model whose plugins are imported before any name in it is looked up."""
+    """A pydantic model that imports its plugins before it looks up any name."""
 
     plugins: tuple[str, ...] = ()
 
@@ -22,7 +22,7 @@ class WithPlugins(BaseModel):
         return value
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        # In another process nothing else would import a plugin of which no class is here, as one that adds a backbone.
+        # Unpickling imports only modules of pickled classes. A plugin that adds a backbone, say, has none.
         super().__setstate__(state)
         import_plugins(self.plugins)
 
@@ -31,7 +31,7 @@ def import_plugins(modules: Any) -> None:
     """Import every module named in a list.
 
     Raises:
-        ValueError: if it is no list of names, or one cannot be imported.
+        ValueError: if `modules` is not a list of names, or a module cannot be imported.
     """
     if not isinstance(modules, list | tuple | None) or not all(isinstance(name, str) for name in modules or ()):
         raise ValueError("plugins: must be a list of importable module names")
@@ -44,5 +44,5 @@ def import_plugins(modules: Any) -> None:
 
 
 def _is_not_found(name: str, error: Exception) -> bool:
-    """Whether it is the plugin itself that cannot be found, and not what it imports."""
+    """Whether the plugin itself was not found, and not a module that it imports."""
     return isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")

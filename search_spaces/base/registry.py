@@ -1,4 +1,4 @@
-"""The base of every part of a sweep, and the registries that names in a sweep are looked up in."""
+"""The base class of every part of a sweep, and the registries for the names in a sweep."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from search_spaces.errors import TombolaError
 
 LARGEST = 2**63
-"""No whole number is as large: rows have no room for it."""
+"""Whole numbers must be smaller, so that rows can hold them in 64 bits."""
 
 
 class Spec(BaseModel):
-    """A frozen, hashable piece of a sweep that knows only its declared keys and only numbers of 64 bits."""
+    """A frozen, hashable part of a sweep. It accepts only its declared keys, and only whole numbers of 64 bits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -38,23 +38,23 @@ class Spec(BaseModel):
 
 
 class NamedSpec(Spec):
-    """A spec that a sweep chooses by name; the default of `name` is the name it is registered under."""
+    """A spec that a sweep selects by name. The default of `name` is the name that it is registered under."""
 
     name: str
 
 
 class UnmadeError(TombolaError):
-    """A name that a plugin has registered, but does not say how to make."""
+    """A name that a plugin registered without a maker."""
 
 
 M = TypeVar("M")
 
 
 def maker(makers: Mapping[str, M], name: str, place: str) -> M:
-    """What makes what a sweep calls `name`, from the table of makers in `place`.
+    """Return the maker of `name` from a table of makers. `place` is the name of the table for messages.
 
     Raises:
-        UnmadeError: if there is no such entry.
+        UnmadeError: if the table has no such entry.
     """
     if name not in makers:
         raise UnmadeError(f"{name!r} is registered, but nothing makes it: its plugin has to set {place}[{name!r}]")
@@ -65,7 +65,7 @@ S = TypeVar("S", bound=NamedSpec)
 
 
 class Registry(Generic[S]):
-    """Names that a sweep may use for one noun ('model', 'data set', 'method'), and what options each has."""
+    """The names that a sweep may use for one noun ('model', 'data set', 'method'), each with a spec of its options."""
 
     def __init__(self, noun: str, base: type[S]) -> None:
         self.noun = noun
@@ -73,7 +73,7 @@ class Registry(Generic[S]):
         self._specs: dict[str, type[S]] = {}
 
     def register(self, spec: type[S]) -> type[S]:
-        """Class decorator that makes `spec` known under the default of its field `name`."""
+        """Register `spec` under the default of its field `name`. It is a class decorator."""
         name = spec.model_fields["name"].default
         assert isinstance(name, str), f"{spec.__name__} has no default name"
         assert name not in self._specs, f"two specs of a {self.noun} are named {name!r}"
@@ -89,7 +89,7 @@ class Registry(Generic[S]):
         return list(self._specs.values())
 
     def parse(self, value: Any) -> S:
-        """The spec for `value`: a spec already, a bare name, or a mapping with a name and options.
+        """Parse `value`, which is a spec already, a bare name, or a mapping with a name and options.
 
         Raises:
             ValueError: for an unknown name, or for options that the named spec does not take.

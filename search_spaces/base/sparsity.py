@@ -1,4 +1,4 @@
-"""Sparsities, and the grid of pruning rounds that they are named by."""
+"""Sparsities, and the grid of pruning rounds."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _SNAP = 1e-9
 
 
 def density_after(rounds: int, rate: float = GRID_RATE) -> float:
-    """Density `(1 - rate)^rounds`, rounded to the 12 digits that keys are made of."""
+    """The density `(1 - rate)^rounds`, rounded to 12 digits as in keys."""
     return round((1.0 - rate) ** rounds, _DIGITS)
 
 
 def sparsity_after(rounds: int) -> float:
-    """Sparsity after a number of rounds of the grid: 0.2, 0.36, 0.488, ..."""
+    """The sparsity after a number of rounds of the grid: 0.2, 0.36, 0.488, ..."""
     return round(1.0 - density_after(rounds), _DIGITS)
 
 
 def snapped(sparsity: float) -> float:
-    """`sparsity` rounded to 12 digits; within 1e-9 of a round of the grid it is that round.
+    """Round `sparsity` to 12 digits. Within 1e-9 of a round of the grid, return the sparsity of that round.
 
     Raises:
         ValueError: if it lies outside [0, 1).
@@ -36,15 +36,15 @@ def snapped(sparsity: float) -> float:
 
 
 def density_of(sparsity: float) -> float:
-    """The density that belongs to a sparsity, to the 12 digits that keys are made of."""
+    """The density that belongs to a sparsity, rounded to 12 digits as in keys."""
     return round(1.0 - sparsity, _DIGITS)
 
 
 def geometric(target: float, rate: float) -> list[float]:
-    """Densities of the rounds from dense down to density `target`, the last one exactly `target`.
+    """List the densities of the rounds from dense to density `target`. The last one is exactly `target`.
 
-    Every round removes the share `rate` of what is left; the last may remove less. Targets on one grid
-    therefore share all of their rounds, whichever of them was asked for first.
+    Every round removes the fraction `rate` of what is left; the last round may remove less. So different targets on one
+    grid share their common rounds.
     """
     densities: list[float] = []
     while (density := density_after(len(densities) + 1, rate)) > target + _SNAP:

@@ -1,1 +1,1 @@
-"""The archive: what stages make, and what is known of it."""
+"""The archive: the results of stages, and records about them."""

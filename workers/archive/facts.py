@@ -1,4 +1,4 @@
-"""Facts: what the store's JSON objects hold, by which they are checked when they are read. No torch."""
+"""Facts: the types of the store's JSON objects. Reading checks them. No torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MORE = ConfigDict(extra="allow")
 
 @with_config(_MORE)
 class Pruning(TypedDict):
-    """How a mask was found: `scored_by` what, and in how much; of one that emerged also the `epoch`."""
+    """How a mask was found: `scored_by` which score, at which cost; `epoch` is that of a mask that emerged."""
 
     scored_by: str
     flops: int | float
@@ -23,14 +23,14 @@ class Pruning(TypedDict):
 
 @with_config(_MORE)
 class Emerged(TypedDict):
-    """How a mask that emerged was found: at which `epoch`; the rest is that of `Pruning`."""
+    """The `epoch` of a mask that emerged; its other keys are those of `Pruning`."""
 
     epoch: int
 
 
 @with_config(_MORE)
 class Evaluation(TypedDict):
-    """What was measured, how long it took, and the machine that measured it."""
+    """The metrics of a state, the seconds that measuring took, and the machine that did it."""
 
     metrics: dict[str, float]
     seconds: int | float
@@ -39,7 +39,7 @@ class Evaluation(TypedDict):
 
 @with_config(_MORE)
 class Selection(TypedDict):
-    """Which epoch was selected, by which metric, and the key of its evaluation."""
+    """The selected epoch, the metric `by` which it was selected, its `values`, and the key of the evaluation."""
 
     by: str
     values: list[float]
@@ -57,7 +57,7 @@ class Roster(TypedDict):
 
 @with_config(_MORE)
 class PluginCode(TypedDict):
-    """The `code` of a plugin, that which it `counts_as`, since when it is known, and when it was last used."""
+    """The `code` of a plugin module, the code it `counts_as`, and when it was first and last used."""
 
     code: str
     counts_as: str

@@ -1,4 +1,4 @@
-"""Failures: stages that did not succeed, recorded by stage so that every trial that needs one ends naming it."""
+"""Failures of stages. They are recorded by stage, so that every trial that needs the stage can name the failure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from workers.store.objects import Objects
 ERROR, DIVERGED, NO_TICKET = "error", "diverged", "no_ticket"
 
 KINDS = {"failed": ERROR, "diverged": DIVERGED, "no_ticket": NO_TICKET}
-"""By the status of a trial the kind of failure that it ended with."""
+"""Maps the status of a trial to the kind of failure that it ended with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a stage did not succeed.
 
-    `epoch` is where training diverged, before which all is still good, or up to which no mask emerged.
+    `epoch` is the epoch in which training diverged, so that earlier epochs are valid, or up to which no mask emerged.
     """
 
     stage: str
@@ -31,7 +31,7 @@ class Failure:
 
 
 class StageFailed(Exception):
-    """A stage that a trial needs has failed, in this trial or in an earlier one."""
+    """A stage that a trial needs failed, in this trial or in an earlier one."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.verb} {failure.stage[:12]}: {failure.message}")
@@ -39,17 +39,17 @@ class StageFailed(Exception):
 
 
 def subject(stage: Stage) -> str:
-    """What a failure of `stage` is recorded under: for training its line, otherwise the stage itself."""
+    """The key that a failure of `stage` is recorded under: that of the line for training, otherwise of the stage."""
     return stage.line.key if isinstance(stage, Train) else stage.key
 
 
 def _subjects(stage: Stage) -> set[str]:
-    """All that a failure at `stage` may be recorded under: training until a mask emerges is training of its line."""
+    """The keys that a failure in `stage` may be recorded under. `Emerge` also trains a line, which may diverge."""
     return {subject(stage), stage.line.key} if isinstance(stage, Emerge) else {subject(stage)}
 
 
 def _reaches(stage: Stage, epoch: int) -> bool:
-    """Whether what happened at an epoch stands in the way of a stage."""
+    """Whether a failure at an epoch blocks a stage."""
     match stage:
         case Train():
             return stage.to >= epoch
@@ -66,14 +66,14 @@ class Failures:
         self._objects = objects
 
     def of(self, stage: Stage) -> Failure | None:
-        """The recorded failure that stands in the way of `stage`, or None."""
+        """Return the recorded failure that blocks `stage`, or None."""
         failure = self._objects.read_fact(names.failure(subject(stage)), Failure)
         if failure is None:
             return None
         return failure if failure.epoch is None or _reaches(stage, failure.epoch) else None
 
     def any_of(self, stages: Iterable[Stage]) -> Failure | None:
-        """The first recorded failure that stands in the way of one of `stages`, or None."""
+        """Return the first recorded failure that blocks one of `stages`, or None."""
         recorded = set(self._objects.store.list(names.FAILURES))
         concerned = (stage for stage in stages if names.failure(subject(stage)) in recorded)
         return next((failure for stage in concerned if (failure := self.of(stage))), None)
@@ -82,7 +82,7 @@ class Failures:
         self._objects.commit_fact(names.failure(failure.stage), asdict(failure))
 
     def clear(self, stages: Iterable[Stage], kinds: Collection[str]) -> None:
-        """Forget the failures of `stages` that are of such `kinds`."""
+        """Delete the recorded failures of `stages` that are of these `kinds`."""
         recorded = set(self._objects.store.list(names.FAILURES))
         for name in recorded & {names.failure(key) for stage in stages for key in _subjects(stage)}:
             failure = self._objects.read_fact(name, Failure)

@@ -1,4 +1,4 @@
-"""Tickets in files: what marks them, and by what keys an imported one is known in a store. No torch."""
+"""Tickets in files: their format, and the keys of imported tickets in a store. No torch."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from workers.store.backends import Store
 from workers.store.objects import Objects
 
 FORMAT = "tombola ticket 1"
-"""What the metadata of a ticket file hold as `format`."""
+"""The value of `format` in the metadata of a ticket file."""
 
 MASK = "mask/"
-"""Prefix of a mask's tensors in a ticket file; all other tensors are weights and buffers."""
+"""The prefix of a mask's tensors in a ticket file. All other tensors are weights and buffers."""
 
 
 class TicketError(TombolaError):
-    """A ticket that cannot be imported, or that is not there."""
+    """A ticket that cannot be imported, or that a store does not have."""
 
 
 def imported_mask(sha256: str) -> MaskKey:
-    """The key of the mask of a ticket file, by the SHA-256 of its content."""
+    """The key of the mask in a ticket file with this SHA-256."""
     return MaskKey(digest({"verb": "import", "version": 1, "ticket": sha256, "part": "mask"}))
 
 
 def imported_state(sha256: str) -> State:
-    """The state of the weights of a ticket file; it has no moments, and no epoch but 0."""
+    """The state of the weights in a ticket file with this SHA-256: epoch 0, without moments."""
     return State(Line(digest({"verb": "import", "version": 1, "ticket": sha256, "part": "state"})), 0)
 
 
 def plugins_of(store: Store, ticket: str) -> tuple[str, ...]:
-    """The plugins that the model of an imported ticket needs."""
+    """Return the plugins that the model of an imported ticket needs."""
     return tuple((Objects(store).read_fact(names.ticket(ticket), dict[str, Any]) or {}).get("plugins", ()))
 
 
 def imported(store: Store, ticket: str) -> Imported:
-    """The imported ticket of that id; the plugins that its model needs are brought in.
+    """Return the imported ticket with this id, after importing the plugins that its model needs.
 
     Raises:
-        TicketError: if the store has none, or its model is not known here.
+        TicketError: if the store has no such ticket, or its model is unknown here.
     """
     fact = Objects(store).read_fact(names.ticket(ticket), dict[str, Any])
     if fact is None:

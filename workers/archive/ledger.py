@@ -1,4 +1,4 @@
-"""The ledger: the segments that were trained, by which machine, how long each epoch took and what was logged."""
+"""The ledger: records of trained segments, with the machine, the time of each epoch, and what was logged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workers.store.objects import Objects
 
 @dataclass(frozen=True, slots=True)
 class TrainedEpoch:
-    """An epoch by its number, counted from 1, with the means over its steps of what was logged."""
+    """An epoch by its number, counted from 1. `means` are the means of logged quantities over its steps."""
 
     number: int
     seconds: float
@@ -21,7 +21,7 @@ class TrainedEpoch:
 
 @dataclass(frozen=True, slots=True)
 class SegmentRecord:
-    """A stretch of a line that was trained in one go."""
+    """A segment: the epochs of a line after `begin`, up to `end`, that were trained in one go."""
 
     line: str
     begin: int
@@ -41,7 +41,7 @@ class Ledger:
         self._objects.commit_fact(names.segment(record.line, record.end, record.kept), asdict(record))
 
     def ending_at(self, line: str, end: int) -> SegmentRecord | None:
-        """The record of the segment of a line that ended at epoch `end`."""
+        """Return the record of the segment of a line that ended at epoch `end`, or None."""
         for kept in (FULL, WEIGHTS, CHECKPOINT):
             record = self._objects.read_fact(names.segment(line, end, kept), SegmentRecord)
             if record is not None:
@@ -49,12 +49,12 @@ class Ledger:
         return None
 
     def passing(self, line: str, epoch: int) -> SegmentRecord | None:
-        """The record of a segment of a line that was trained through an epoch, without a cut there."""
+        """Return the record of a segment that contains an epoch but does not end there, or None."""
         found = self._records(names.segments_of(line))
         return next((record for record in found if record.begin < epoch < record.end), None)
 
     def all(self) -> list[SegmentRecord]:
-        """Every record, in no stated order."""
+        """Return all records, in any order."""
         return self._records(names.LEDGER)
 
     def _records(self, folder: str) -> list[SegmentRecord]:

@@ -1,4 +1,4 @@
-"""The archive: states, masks and evaluations, as the laboratory knows them."""
+"""The archive: states, masks and evaluations, by the references that the laboratory uses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DECIDED, _TIED = b"1", b"0"
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A stored state, with the record of the segment that led to it; initial states have none."""
+    """A stored state with the record of the segment that led to it. Initial states and grafts have no record."""
 
     tensors: dict[str, Tensor]
     record: SegmentRecord | None
@@ -41,10 +41,10 @@ class Point:
 
 
 class Archive:
-    """Reads and commits what stages make.
+    """Reads and commits the results of stages.
 
-    A state carries its segment's record, and whoever reads a state sees to it that the record is in the ledger
-    too. So one atomic commit is enough for both, wherever a process may die.
+    A state contains the record of its segment. Reading a state also enters the record in the ledger, if it is missing.
+    So one atomic commit is enough for both, even if a process dies in between.
     """
 
     def __init__(self, store: Store) -> None:
@@ -53,11 +53,11 @@ class Archive:
         self.ledger = Ledger(self.objects)
 
     def held(self, line: str) -> Held:
-        """The points of one line that are stored."""
+        """Return the stored points of one line."""
         return Held.parse(self.store.list(names.states_of(line))).get(line, Held())
 
     def point(self, state: State, *, moments: bool) -> Point | None:
-        """A stored state; with `moments` only one that training can go on from."""
+        """Return a stored state, or None. With `moments`, it must have the moments that training needs to continue."""
         for kept in (FULL, CHECKPOINT) if moments else (FULL, WEIGHTS, CHECKPOINT):
             point = self.objects.parsed(names.state(state.line.key, state.epoch, kept), Point.unpack)
             if point is not None:
@@ -67,7 +67,7 @@ class Archive:
         return None
 
     def commit_point(self, state: State, kept: str, point: Point) -> None:
-        """Store a state, its weights alone if that is how it is kept, and enter its segment in the ledger."""
+        """Store a state, with or without moments as `kept` says, and enter its segment in the ledger."""
         tensors = snapshot.weights_only(point.tensors) if kept == WEIGHTS else point.tensors
         record = canonical_json(asdict(point.record)) if point.record else ""
         self.objects.commit(names.state(state.line.key, state.epoch, kept), save(tensors, metadata={"record": record}))
@@ -75,13 +75,13 @@ class Archive:
             self.ledger.enter(point.record)
 
     def drop_checkpoints(self, line: str, before: int) -> None:
-        """Remove the points before epoch `before` that only guarded against preemption, or were gone on from."""
+        """Remove the checkpoints of a line before epoch `before`; nothing continues from them any more."""
         for epoch in self.held(line).checkpoint:
             if epoch < before:
                 self.store.delete(names.state(line, epoch, CHECKPOINT))
 
     def segment(self, state: State) -> SegmentRecord | None:
-        """The record of the segment that ended at `state`."""
+        """Return the record of the segment that ended at `state`, or None."""
         record = self.ledger.ending_at(state.line.key, state.epoch)
         if record is None and (point := self.point(state, moments=False)):
             record = point.record
@@ -94,25 +94,25 @@ class Archive:
         self.objects.commit(names.mask(key), mask.pack())
 
     def pruning(self, key: MaskKey) -> Mapping[str, Any] | None:
-        """How a mask was found: `scored_by` what, in how many `flops`, `seconds` and `cpu_seconds`.
+        """Return how a mask was found: `scored_by` which score, at which cost (`flops`, `seconds`, `cpu_seconds`).
 
-        `tied_share` is the fraction of what it keeps that was drawn among equal scores. Of a mask that emerged also
-        the `epoch`.
+        `tied_share` is the fraction of the kept weights that was drawn among equal scores. `epoch` is the epoch of a
+        mask that emerged.
         """
         return self.objects.read_fact(names.pruning(key), Pruning)
 
     def emergence(self, key: MaskKey) -> int | None:
-        """The epoch at which a mask emerged, if it has."""
+        """Return the epoch at which a mask emerged, or None."""
         fact = self.objects.read_fact(names.pruning(key), Emerged)
         return None if fact is None else fact["epoch"]
 
     def commit_pruning(self, key: MaskKey, mask: Mask, fact: dict[str, Any]) -> None:
-        """Store a mask that was found. What is known of it comes first, so that it is there where the mask is."""
+        """Store a mask and how it was found. The fact comes first, so that no mask is without one."""
         self.objects.commit_fact(names.pruning(key), fact)
         self.commit_mask(key, mask)
 
     def glimpse(self, key: MaskKey, epoch: int) -> tuple[Mask, bool] | None:
-        """What was kept at an epoch by a stage whose mask is to emerge, and whether no tie had a say in it."""
+        """Return the mask that an `Emerge` stage chose at an epoch, and whether it was chosen without ties; or None."""
         return self.objects.parsed(
             names.glimpse(key, epoch), lambda payload: (Mask.unpack(payload[1:]), payload[:1] == _DECIDED)
         )
@@ -121,7 +121,7 @@ class Archive:
         self.objects.commit(names.glimpse(key, epoch), (_DECIDED if decided else _TIED) + kept.pack())
 
     def evaluation(self, key: str) -> Mapping[str, Any] | None:
-        """What was measured under `key`: its metrics, and the machine that measured them."""
+        """Return the metrics that were measured under `key`, with the machine; or None."""
         return self.objects.read_fact(names.evaluation(key), Evaluation)
 
     def commit_evaluation(self, key: str, fact: dict[str, Any], pictures: Mapping[str, bytes]) -> None:
@@ -130,5 +130,5 @@ class Archive:
         self.objects.commit_fact(names.evaluation(key), fact)
 
     def selection(self, key: str) -> Mapping[str, Any] | None:
-        """Which `epoch` was selected, `by` which metric, its `values` at all, and the key of its `evaluation`."""
+        """Return the selected `epoch`, the metric `by`, its `values` at all epochs, and the key of the `evaluation`."""
         return self.objects.read_fact(names.selection(key), Selection)

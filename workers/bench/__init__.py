@@ -1,4 +1,4 @@
-"""The bench: what the handlers of stages work with."""
+"""The bench: the context that handlers of stages work with."""
 
 from workers.bench.context import Context, Handler
 

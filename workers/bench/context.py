@@ -1,4 +1,4 @@
-"""What a handler of stages works with, and what a handler is."""
+"""Handlers of stages, and the context that they work with."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ S = TypeVar("S", bound=Stage, contravariant=True)
 
 
 class Handler(Protocol[S]):
-    """Does one kind of stage."""
+    """Performs one kind of stage."""
 
     def holds(self, stage: S) -> bool:
-        """Whether the store has what the stage makes, undamaged."""
+        """Whether the store has an undamaged result of the stage."""
 
     def make(self, stage: S) -> None:
-        """Make it. What the stage needs is there."""
+        """Make the result of the stage. What the stage needs is in the store."""
 
 
 @dataclass(frozen=True)
 class Context:
     """One trial, its data, the store, and the device that it runs on.
 
-    `wanted` is what the plan of the whole sweep wants of lines. `load` gives the images of a data set, `listen` takes
-    reports, and `stop` is asked after every epoch whether to leave. `perform` does another stage, and `again` one that
-    was done, given its key, of which something has been lost since.
+    `wanted` is what the plan of the whole sweep wants of lines. `load` returns the images of a data set. `listen` takes
+    reports. After every epoch, `stop` says whether to stop. `perform` performs another stage. `again` takes the key of
+    a stage whose result has been lost, and performs the stage again.
     """
 
     trial: Trial
@@ -60,7 +60,7 @@ class Context:
     _narrow: dict[Slim, ModelSpec] = field(default_factory=dict)
 
     def mask(self, key: MaskKey) -> Mask:
-        """A mask, made again if it has been damaged since."""
+        """Return a mask; make it again if it was damaged or lost."""
         if key == DENSE:
             scope = self.trial.finder.scope if self.trial.finder else None
             return Mask.dense(in_scope(self.built(None), scope))
@@ -72,7 +72,10 @@ class Context:
         return mask
 
     def point(self, state: State, *, moments: bool = False) -> Point:
-        """A state, made again if it has been damaged since; with `moments` one that training can go on from."""
+        """Return a state; make it again if it was damaged or lost.
+
+        With `moments`, it has the moments that training needs to continue.
+        """
         point = self.archive.point(state, moments=moments)
         if point is None:
             self.again(state.stage)
@@ -81,18 +84,18 @@ class Context:
         return point
 
     def family_at(self, state: State) -> Family:
-        """The network in a state, without optimizers."""
+        """Return the network in a state, on the device, without optimizers."""
         family = self.built(state.line.slim)
         materialise(family, self.device)
         restore(weights_only(self.point(state).tensors), family, {})
         return family
 
     def built(self, slim: Slim | None) -> Family:
-        """The trial's model, narrowed to `slim`, with its parameters on the meta device."""
+        """Build the trial's model, narrowed to `slim`, with parameters on the meta device."""
         return build(self.spec(slim), self.card.image, self.trial.recipe.precision)
 
     def spec(self, slim: Slim | None) -> ModelSpec:
-        """The trial's model, narrowed to `slim`."""
+        """Return the spec of the trial's model, narrowed to `slim`."""
         if slim is None:
             return self.trial.model
         if slim not in self._narrow:
@@ -102,11 +105,11 @@ class Context:
 
     @cached_property
     def train_images(self) -> torch.Tensor:
-        """All images to train on: uint8 (N, channels, height, width), on the device."""
+        """All training images: uint8 (N, channels, height, width), on the device."""
         return self.on_device(self.load(self.trial.dataset).train)
 
     def on_device(self, images: Images | Labels) -> torch.Tensor:
         with warnings.catch_warnings():
-            # Images shared between processes are read-only, of which torch warns; nothing here writes to them.
+            # Images shared between processes are read-only. Torch warns about that, but nothing here writes to them.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             return torch.from_numpy(images).to(self.device)

@@ -1,1 +1,1 @@
-"""The laboratory: the verbs that searches are written in, and what they refer to. No torch."""
+"""The laboratory: the verbs that searches use, and references to their results. No torch."""

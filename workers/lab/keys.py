@@ -1,4 +1,4 @@
-"""Keys: what the results of verbs are known by."""
+"""Keys: SHA-256 digests that identify the results of verbs."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ VERSIONS = {
     "evaluate": 2,
     "select": 1,
 }
-"""Version of what each verb computes; a change of meaning raises it, and with it every key that follows."""
+"""The version of what each verb computes. A change of meaning raises it, and so changes all keys that depend on it."""
 
 
 def key_of(verb: str, **made_of: Any) -> str:
-    """The key of what a verb makes of these: the SHA-256 of the canonical JSON of them and of the verb's version."""
+    """The key of a verb's result: the SHA-256 of the canonical JSON of the verb, its version and its inputs."""
     return digest({"verb": verb, "version": VERSIONS[verb], **made_of})
 
 
@@ -39,5 +39,5 @@ def digest_of_giver(giver: Giver) -> str:
 
 
 def classifier_key(network: str, card: DatasetCard) -> str:
-    """The key of a classifier that is trained on a labelled data set."""
+    """The key of a classifier that is trained on the labelled data set of `card`."""
     return key_of("fit", network=network, data=card.fingerprint, labels=card.labels)

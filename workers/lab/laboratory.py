@@ -1,7 +1,7 @@
-"""The laboratory: the verbs that searches are written in, memoised by derivation.
+"""The laboratory: the verbs that searches are written in. Results are memoised by their inputs.
 
-A verb works out the key of what it returns from what made it, and hands the stage to `perform`. The workbench
-performs stages by computing what its store lacks; the recorder only remembers them, which is how a sweep is planned.
+A verb computes the key of its result from its inputs, and passes a stage to `perform`. The workbench performs a stage
+by computing what its store lacks. The recorder only records the stage; a sweep is planned in this way.
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ from workers.measures.feature_spaces import SPACES
 from workers.measures.requirements import check_demands, selected_by
 
 HELD_OUT, SELECTION = "held_out", "selection"
-"""Parts of the held-out images: the first ones, which metrics are reported on, and the last, which select an epoch."""
+"""Parts of the held-out images: metrics are reported on the first images; the last images select an epoch."""
 
 
 class Laboratory(ABC):
-    """The verbs for one trial on one data set; `stages` collects all that was asked for, in order.
+    """The verbs for one trial on one data set.
 
-    `makers` says which laboratory makes a stage, or trains a line, by its key: this one, or one `beside` it.
+    `stages` collects all stages by key, in order of use. `makers` maps the key of a stage, or of a line, to the
+    laboratory that performs or trains it: this one, or one made by `beside`.
     """
 
     def __init__(self, trial: Trial, card: DatasetCard) -> None:
@@ -61,9 +62,9 @@ class Laboratory(ABC):
         self._step = digest({"recipe": trial.recipe.model_dump(), "data": card.fingerprint, "order": trial.seed.order})
 
     def initial(self, draw: str = "initial", slim: Slim | None = None) -> State:
-        """The network as initialised, narrowed to `slim`; another `draw` is an independent initialisation.
+        """Return the initial state of the network, narrowed to `slim`. Another `draw` is an independent initialisation.
 
-        So are those of a trial that takes a ticket and of the trial that gives it.
+        The initialisations of a trial that takes a ticket and of the trial that gives it are independent, too.
         """
         draw = self._apart + draw
         narrowed = None if slim is None else asdict(slim)
@@ -73,7 +74,7 @@ class Laboratory(ABC):
         return State(line, 0)
 
     def dense(self) -> MaskKey:
-        """The mask that keeps everything."""
+        """Return the mask that keeps everything."""
         return DENSE
 
     def train(
@@ -84,11 +85,11 @@ class Laboratory(ABC):
         steps: Steps = AS_THE_RECIPE,
         moments: State | None = None,
     ) -> State:
-        """`state` trained under `mask` to the end of epoch `to`.
+        """Train `state` under `mask` to the end of epoch `to`, and return the state there.
 
-        Training on under the mask that a state was trained with continues its line, so that going there in one
-        step or in several is the same thing. Under another mask, or by other steps, a new line begins at `state`,
-        with the optimizer moments of the state `moments`; left out, with a fresh optimizer.
+        With the mask and steps that `state` was trained with, training continues its line. The result is then the same
+        whether it is reached in one call or in several. With another mask or other steps, a new line begins at `state`.
+        Its optimizer starts with the moments of the state `moments`; if that is None, it is fresh.
         """
         assert to >= state.epoch, f"cannot train from epoch {state.epoch} back to {to}"
         if to == state.epoch and mask == state.line.mask:
@@ -98,9 +99,10 @@ class Laboratory(ABC):
         return State(line, to)
 
     def prune(self, state: State, mask: MaskKey, *, by: Criterion, density: float) -> MaskKey:
-        """Of what `mask` keeps, the `density` of all prunable weights that are best in `state` by a criterion.
+        """Prune `mask` further: keep the weights that rank best in `state` by a criterion, and return the new mask.
 
-        Where that ranks channels, it is the density of all channels. Of equal scores the seed of initialisation draws.
+        `density` is the fraction of all prunable weights that is kept. If the criterion ranks channels, it is the
+        fraction of all channels. Ties are drawn at random, with the seed of initialisation.
         """
         if density >= 1:
             return mask
@@ -112,9 +114,10 @@ class Laboratory(ABC):
     def emerge(
         self, state: State, *, by: Criterion, density: float, look_back: int, delta: float, last: int, steps: Steps
     ) -> tuple[State, MaskKey]:
-        """The state and mask where masks come to rest on the dense line from `state`, by epoch `last` at the latest.
+        """Train the dense line from `state` until a mask emerges, by epoch `last` at the latest.
 
-        If one does, it is the same however long one would have searched, so `last` makes no key.
+        Returns the state and the mask at that epoch. `last` is not part of the key, because a mask that emerges does
+        not depend on it.
         """
         line = self._line(state, DENSE, steps, moments=None)
         key = key_of(
@@ -130,7 +133,7 @@ class Laboratory(ABC):
         return State(line, self.emergence(stage), stage.key), stage.key
 
     def redraw(self, mask: MaskKey, how: str) -> MaskKey:
-        """As much of `mask` elsewhere: the control `how` says what stays as it is and what is left to chance."""
+        """Return a mask that keeps as much as `mask`, but elsewhere. The control `how` says what is random."""
         if mask == DENSE:
             return mask
         draw = self._apart + how
@@ -139,7 +142,10 @@ class Laboratory(ABC):
         return MaskKey(key)
 
     def move(self, mask: MaskKey, giver: Giver, bodies: tuple[str, ...]) -> MaskKey:
-        """The part of another model's mask that is of some bodies, in the same roles of this one, and of them alone."""
+        """Move the part of another model's mask that belongs to `bodies` to the same roles of this model.
+
+        The new mask covers these roles only; all other weights stay dense.
+        """
         if mask == DENSE:
             return mask
         key = key_of("move", mask=mask, giver=digest_of_giver(giver), taker=self._model, bodies=bodies)
@@ -147,7 +153,7 @@ class Laboratory(ABC):
         return MaskKey(key)
 
     def graft(self, source: State, giver: Giver, bodies: tuple[str, ...], onto: State) -> State:
-        """The state `onto`, in which some bodies have the weights of another model's, role by role."""
+        """Return the state `onto` with the weights of `bodies` from another model's state `source`, role by role."""
         key = key_of(
             "graft", source=source.key, giver=digest_of_giver(giver), onto=onto.key, taker=self._model, bodies=bodies
         )
@@ -156,7 +162,7 @@ class Laboratory(ABC):
         return stage.state
 
     def beside(self, trial: Trial) -> Laboratory:
-        """The laboratory of another trial, whose stages are entered here; nothing is measured there."""
+        """Return the laboratory of another trial. Its stages are added to those of this one; it measures nothing."""
         unmeasured = Evaluation(samples=1, grid=0, distances=Distances(features="none"))
         run_as = {"resources": self.trial.resources, "checkpoint_every": self.trial.checkpoint_every}
         other = self._another(trial.changed(evaluation=unmeasured, **run_as))
@@ -164,25 +170,26 @@ class Laboratory(ABC):
         return other
 
     def calibrate(self) -> None:
-        """See to it that all that evaluation looks through is there.
+        """Perform the stages that make the features of real images and the classifiers that evaluation needs.
 
-        Every trial of a sweep looks through the same and waits for it, so it comes before anything is trained.
+        This comes before any training, because all trials of a sweep share these results and wait for them.
         """
         self._instruments(self.trial.evaluation, HELD_OUT)
         if self.trial.evaluation.selection:
             self._instruments(self._selecting, SELECTION)
 
     def evaluate(self, state: State) -> str:
-        """The key of what the trial's evaluation measures on `state`."""
+        """Measure `state` as the trial's evaluation says, and return the key of the result."""
         stage = self._evaluation_of(state, self.trial.evaluation, HELD_OUT)
         self._do(stage)
         return stage.key
 
     def select(self, states: Sequence[State], epochs: Sequence[int]) -> str:
-        """The key of which of `states`, the last of them where training ended, the trial's selection finds best.
+        """Select the best of `states` as the trial's selection says, and return the key of the result.
 
-        Each is measured on images that nothing else is measured on, and the best then as `evaluate` measures. `epochs`
-        are those that a plan has of their line: all of theirs, and where a mask emerges those that are not reached.
+        The last of `states` is the end of training. Each state is measured on images that are used for nothing else.
+        The best one is then measured as by `evaluate`. `epochs` are the epochs of the line in the plan. If a
+        mask emerges, they may be more than the `states`, because the plan does not know where the ticket starts.
         """
         candidates = tuple(self._evaluation_of(state, self._selecting, SELECTION) for state in states)
         for candidate in candidates:
@@ -196,17 +203,17 @@ class Laboratory(ABC):
         return key
 
     def _line(self, state: State, mask: MaskKey, steps: Steps, moments: State | None) -> Line:
-        """The line that training `state` under `mask` goes on along, or begins."""
+        """Return the line that training `state` under `mask` continues, or a new line."""
         if state.line.origin is not None and (state.line.mask, state.line.steps) == (mask, steps):
             return state.line
-        own, moments = (each if each and each.epoch else None for each in (state, moments))  # at epoch 0 there are none
+        own, moments = (each if each and each.epoch else None for each in (state, moments))  # epoch 0 has no moments
         begins = None if moments == own else moments.key if moments else "fresh"
         departs = {"l1": steps.l1 or None, "lag": steps.lag or None, "moments": begins}
         key = key_of("train", origin=state.key, mask=mask, step=self._step, **departs)
         return Line(key, state, mask, steps, moments, state.line.slim)
 
     def _made_of(self, by: Criterion) -> dict[str, Any]:
-        """A criterion as part of a key, with its code and the images that it looks at; a scope in one way to say it."""
+        """A criterion as part of a key, with its plugin code and images. Equivalent scopes give equal keys."""
         if by.scope:
             own = tuple(name for name in self.trial.model.components if name in by.scope.components)
             scope = by.scope.model_copy(update={"components": () if own == self.trial.model.components else own})
@@ -219,7 +226,7 @@ class Laboratory(ABC):
 
     @property
     def _selecting(self) -> Evaluation:
-        """How candidates are measured among which the best is selected."""
+        """The evaluation that measures the candidates of the selection."""
         selection = self.trial.evaluation.selection
         assert selection is not None
         distances = self.trial.evaluation.distances.model_copy(update={"samples": selection.samples})
@@ -242,7 +249,7 @@ class Laboratory(ABC):
         return Evaluate(key, state, measure, part, features, classifier)
 
     def _instruments(self, evaluation: Evaluation, part: str) -> tuple[str | None, str | None]:
-        """The keys of the features of real images, and of the classifier, that an evaluation needs."""
+        """Provide the features of real images and the classifier that an evaluation needs; return their keys."""
         features = self._features(evaluation.distances, part, evaluation.compared)
         if not evaluation.downstream or not self.trial.model.reconstructs:
             return features, None
@@ -250,7 +257,7 @@ class Laboratory(ABC):
         return features, self._fit(classifier_key("resnet18", data.card_or_nominal(dataset)), "resnet18", dataset)
 
     def _features(self, distances: Distances, part: str, samples: int) -> str | None:
-        """The key of the features of real images that fakes are compared with."""
+        """Provide the features of the real images that fakes are compared with; return their key."""
         if distances.features == "none":
             return None
         assert distances.features != "auto", "a trial's distances are settled before it is planned"
@@ -276,15 +283,15 @@ class Laboratory(ABC):
 
     @abstractmethod
     def _another(self, trial: Trial) -> Laboratory:
-        """A laboratory of this kind for another trial."""
+        """Make a laboratory of this kind for another trial."""
 
     @abstractmethod
     def perform(self, stage: Stage) -> None:
-        """See to it that what `stage` makes is there."""
+        """Make the result of `stage` available."""
 
     @abstractmethod
     def emergence(self, stage: Emerge) -> int:
-        """The epoch at which the mask of `stage`, which has been performed, emerged."""
+        """The epoch at which the mask of `stage` emerged. The stage has been performed before."""
 
     def _do(self, stage: Stage) -> None:
         self.stages[stage.key] = stage

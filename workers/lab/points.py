@@ -1,4 +1,4 @@
-"""Which points of a line are wanted, and which segments of it are still to be trained."""
+"""The points of a line that are wanted, and the segments that still have to be trained."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from workers.lab.stages import Emerge, Graft, Select, Stage, Train
 from workers.store import names
 
 FULL, WEIGHTS, CHECKPOINT = "full", "weights", "checkpoint"
-"""How a point is kept: with moments, so that training can go on from it; without; or only until its segment ends."""
+"""How a point is kept: with optimizer moments, so that training can continue; without; or until its segment ends."""
 
 _STATE_NAME = re.compile(rf"{names.STATES}/[^/]+/(?P<line>[^/]+)/(?P<epoch>\d+)\.(?P<kept>full|weights|checkpoint)")
 
 Points = Mapping[str, Mapping[int, str]]
-"""For every line, by key: the epochs at which a plan needs a point, and how each is to be kept."""
+"""Maps the key of a line to the epochs at which a plan needs a point, and each epoch to how the point is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a plan wants of each line, by key: its points, and the masks that are to emerge on it."""
+    """What a plan wants of each line, by key: points, and the stages whose masks emerge on it."""
 
     points: Points
     emerging: Mapping[str, Sequence[Emerge]]
 
     @classmethod
     def by(cls, stages: Iterable[Stage]) -> Wanted:
-        """What a set of stages wants."""
+        """Collect what a set of stages wants."""
         stages = list(stages)
         emerging: defaultdict[str, list[Emerge]] = defaultdict(list)
         for stage in stages:
@@ -37,7 +37,7 @@ class Wanted:
         return cls(_points(stages), dict(emerging))
 
     def of(self, lines: Iterable[str]) -> Wanted:
-        """What is wanted of some lines."""
+        """Return what is wanted of some lines."""
         lines = set(lines)
         return Wanted(
             {line: wanted for line, wanted in self.points.items() if line in lines},
@@ -45,9 +45,10 @@ class Wanted:
         )
 
     def points_before(self, stage: Emerge) -> dict[int, str]:
-        """The points of its line that are trained before its mask emerges, or in which it does.
+        """Return the wanted points of the line that are trained before, or while, the mask of `stage` emerges.
 
-        Those are all up to its last epoch; where training goes on, also the next, since it passes through that epoch.
+        These are all points up to the last epoch of the search. If the line has a later point, the first one is
+        included, because training to it passes through that epoch.
         """
         points = self.points.get(stage.line.key, {})
         through = min((epoch for epoch in points if epoch >= stage.last), default=stage.last)
@@ -55,10 +56,10 @@ class Wanted:
 
 
 def _points(stages: Iterable[Stage]) -> dict[str, dict[int, str]]:
-    """The points that a set of stages needs.
+    """Return the points that a set of stages needs.
 
-    Weights alone are kept of the last point of a line, and of those that are only looked at, unless another line starts
-    there. All others are where later tickets may start, too.
+    The last point of a line, and the points that a selection compares, are kept as weights only, unless another line
+    starts there. All other points are kept in full, because later tickets may start there.
     """
     wanted: defaultdict[str, set[int]] = defaultdict(set)
     origins, seen = set(), set()
@@ -83,7 +84,7 @@ def _points(stages: Iterable[Stage]) -> dict[str, dict[int, str]]:
 
 @dataclass
 class Held:
-    """The epochs of one line that a store holds, by how they are kept."""
+    """The epochs of one line that a store holds, grouped by how their points are kept."""
 
     full: set[int] = field(default_factory=set)
     weights: set[int] = field(default_factory=set)
@@ -97,17 +98,17 @@ class Held:
 
     @classmethod
     def parse(cls, state_names: Iterable[str]) -> dict[str, Held]:
-        """What is held of every line that `state_names`, names of states in a store, belong to."""
+        """Return what a store holds of each line, given the names of its states."""
         held: defaultdict[str, Held] = defaultdict(cls)
         for name in state_names:
-            if found := _STATE_NAME.fullmatch(name):  # other files are none of ours
+            if found := _STATE_NAME.fullmatch(name):  # ignores other files
                 held[found["line"]].add(int(found["epoch"]), found["kept"])
         return dict(held)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a line to train in one go: from a point that is there to one that is to be kept."""
+    """Epochs of a line to train in one go: from an existing point to a point that is to be kept."""
 
     begin: int
     end: int
@@ -115,11 +116,11 @@ class Segment:
 
 
 def missing_segments(start: int, wanted: Mapping[int, str], held: Held) -> list[Segment]:
-    """The segments that a line starting at epoch `start` still lacks, in order.
+    """List the segments that a line from epoch `start` still lacks, in order.
 
-    Each goes on from the latest point before its end that holds moments: where a segment follows, the one before it
-    leaves a checkpoint. Of a point whose moments were not kept the epochs before it are trained again if somebody
-    now wants to go on from it.
+    Each segment continues from the latest point, up to its end, that has moments. A segment leaves a checkpoint if
+    another one follows. If a stored point has no moments and training must continue from it, the epochs before it are
+    trained again.
     """
     ready = {start} | held.full | held.checkpoint
     segments = []

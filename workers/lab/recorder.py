@@ -1,4 +1,4 @@
-"""The recorder: the laboratory that does nothing but remember, which is how a sweep is planned."""
+"""The recorder: the laboratory that only records stages, for the plan of a sweep."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from workers.lab.stages import Emerge, Stage
 
 
 class Recorder(Laboratory):
-    """A laboratory that does nothing but remember what it was asked for.
+    """A laboratory that only records the stages of a trial.
 
-    `card_of` gives the card of the data set of a trial beside this one.
+    `card_of` returns the card of a data set; it is used for the trials that this one takes a ticket from.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""References to states and masks, which are known before any work is done. No torch."""
+"""References to states and masks. They are known before any work is done. No torch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ DENSE = MaskKey(digest({"verb": "dense", "version": 1}))
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """In what the steps of a line depart from the trial's recipe.
+    """How the training steps of a line differ from the trial's recipe.
 
-    `l1` weighs a penalty on the scales of norms; the learning rate is that of `lag` epochs before.
+    `l1` is the weight of an L1 penalty on the scales of batch norms. The learning rate at an epoch is the recipe's
+    rate `lag` epochs earlier.
     """
 
     l1: float = 0.0
@@ -30,7 +31,7 @@ AS_THE_RECIPE = Steps()
 
 @dataclass(frozen=True, slots=True)
 class Slim:
-    """A narrower network, with as many parameters as the trial's model has under a mask, or as many FLOPs."""
+    """A narrower dense network that equals the trial's model under `mask` in parameters or in FLOPs."""
 
     mask: MaskKey
     equal: Literal["parameters", "flops"]
@@ -38,11 +39,11 @@ class Slim:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A trajectory: all the states that training under one mask passes through from one origin.
+    """A trajectory: all states that training under one mask passes through from one origin.
 
-    The line of an initialisation has no origin; its one point is epoch 0. So has that of a graft, whose one point is
-    `begins`. `moments` is the state whose optimizer moments training begins with: the origin's own, those of another
-    state, or none. `slim` is what the network was narrowed to when it was initialised, if it was.
+    The line of an initialisation has no origin and one point, at epoch 0. The line of a graft has no origin and one
+    point, at epoch `begins`. `moments` is the state whose optimizer moments training begins with: the origin or another
+    state; None means a fresh optimizer. `slim` is set if the network was narrowed at its initialisation.
     """
 
     key: str
@@ -63,8 +64,8 @@ class Line:
 class State:
     """A point on a line: all weights, buffers and optimizer moments at the end of an epoch.
 
-    Where a mask emerged the epoch depends on data; such a state is known by its `emergence`. Before the work is done,
-    its epoch is the earliest there can be.
+    The epoch at which a mask emerges depends on the data. The key of such a state contains `emergence`, the key of the
+    mask, instead of the epoch. Until the mask has emerged, `epoch` is the earliest possible one.
     """
 
     line: Line
@@ -77,17 +78,17 @@ class State:
 
     @property
     def stage(self) -> str:
-        """The key of the stage that makes it."""
+        """The key of the stage that makes the state."""
         return self.emergence or self.key
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A start state and a mask: what a search finds.
+    """A start state and a mask: the result of a search.
 
-    `found` is the state that the mask was found in, which the ticket may not start from. `end` is the epoch
-    that the ticket is trained to; left out, the trial's last. `steps` are those of its training, and `moments` is the
-    state whose optimizer moments that begins with; left out, its optimizer is a fresh one.
+    `found` is the state in which the mask was found; the ticket may start from another state. `end` is the epoch that
+    the ticket is trained to; None stands for the trial's last epoch. `steps` describes its training. `moments` is the
+    state whose optimizer moments the training begins with; None means a fresh optimizer.
     """
 
     start: State
@@ -100,9 +101,9 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Giver:
-    """A model, for images (C, H, W), that a mask or weights come from, which is not the trial's own.
+    """The model that a mask or weights come from; for a transfer, another model than the trial's own.
 
-    `code` identifies that of a plugin which brings it.
+    `image` is the shape (C, H, W) of its images. `code` identifies the plugin code of the model, if it has any.
     """
 
     model: ModelSpec

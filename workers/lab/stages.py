@@ -1,4 +1,7 @@
-"""The stages that make states, masks and measurements. They are known before any work is done. No torch."""
+"""The stages that make states, masks and measurements. They are known before any work is done. No torch.
+
+`needs` lists the keys of the stages that a stage depends on. `object` is the name of its result in a store.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from workers.store import names
 
 @dataclass(frozen=True, slots=True)
 class Initial:
-    """Make the first state of a network; `draw` tells independent initialisations of one seed apart."""
+    """Make the initial state of a network. `draw` distinguishes independent initialisations with the same seed."""
 
     line: Line
     draw: str
@@ -49,7 +52,7 @@ class Train:
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """Of the weights that `within` keeps, keep those that are best `by` a criterion, a share `density` of all."""
+    """Keep the best weights, `by` a criterion, of those that `within` keeps: the fraction `density` of all."""
 
     key: MaskKey
     state: State
@@ -68,10 +71,10 @@ class Prune:
 
 @dataclass(frozen=True, slots=True)
 class Emerge:
-    """Train a line until the masks of its epochs have come to rest, at epoch `last` at the latest.
+    """Train a line until a mask emerges, at epoch `last` at the latest.
 
-    The mask of an epoch is chosen `by` a criterion, to density `density`. It has come to rest where the newest of
-    `look_back` masks differs from each of the others on a share of at most `delta`.
+    The mask of an epoch is chosen `by` a criterion, with density `density`. It emerges when the newest of `look_back`
+    masks differs from each of the others on a share of at most `delta`.
     """
 
     key: MaskKey
@@ -94,7 +97,7 @@ class Emerge:
 
 @dataclass(frozen=True, slots=True)
 class Redraw:
-    """Keep as much of a mask elsewhere, as the control `how` says; `draw` tells independent ones of a seed apart."""
+    """Keep as much as a mask does, but elsewhere, as the control `how` says. Another `draw` is independent."""
 
     key: MaskKey
     mask: MaskKey
@@ -112,7 +115,7 @@ class Redraw:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Move the part of a mask that is of some `bodies` to the same roles of the trial's model, which are its scope."""
+    """Move the part of a mask that belongs to `bodies` to the same roles of the trial's model; it covers only these."""
 
     key: MaskKey
     mask: MaskKey
@@ -130,7 +133,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Graft:
-    """Put the weights that `source` has of some `bodies` in the same roles of a state `onto`."""
+    """Put the weights of `bodies` from the state `source` into the same roles of the state `onto`."""
 
     line: Line
     source: State
@@ -153,7 +156,7 @@ class Graft:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """Train a classifier, named by its network, on a labelled data set."""
+    """Train a classifier with the architecture `network` on a labelled data set."""
 
     key: str
     network: str
@@ -170,7 +173,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Take the features of real images that models are compared with; `classifier` is what has to be there for it."""
+    """Compute the features of real images for distances. `classifier` is the key of a classifier that this needs."""
 
     key: str
     distances: Distances
@@ -189,7 +192,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Evaluate:
-    """Measure a state on a part of the held-out data, against `features` of real images and with a `classifier`."""
+    """Measure a state on a part of the held-out images. `features` and `classifier` are the keys of what it needs."""
 
     key: str
     state: State
@@ -209,10 +212,10 @@ class Evaluate:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """Find the best of several states, by what was measured on each, and measure it on what is reported on.
+    """Find the best of several states by the metric `by`, and measure it on the images that metrics are reported on.
 
-    `reported` are, in the order of `candidates`, the stages that measure so, of which one is done; that of the last
-    state is done in any case.
+    `reported` holds the stages of that measurement, in the order of `candidates`. Only the stage of the best state is
+    performed here; that of the last state is performed in any case.
     """
 
     key: str

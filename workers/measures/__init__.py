@@ -1,1 +1,1 @@
-"""Measures: every metric there is, and what measuring asks for. No torch."""
+"""Measures: all metrics, and the requirements for measuring them. No torch."""

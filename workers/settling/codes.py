@@ -1,6 +1,6 @@
-"""Codes: which plugin code belongs to a trial. This is settled before anything is planned.
+"""Codes: the plugin code that belongs to a trial. It is settled before planning.
 
-A store remembers every code that it was run with, and which changes make no difference.
+A store remembers all plugin code that was used with it, and which changes of code make no difference.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from workers.store.objects import Objects
 
 
 class CodeError(TombolaError):
-    """A trial that is to be made by other code of a plugin than it is known by."""
+    """A trial whose plugins have other code here than the trial names."""
 
 
 class Codes:
-    """Settles by which code of plugins trials are known: by what is here.
+    """Settles the plugin code of trials: the code that is installed here.
 
-    With `keep`, changed code counts as the code that this store used last before it. So the results of that code stay
-    valid.
+    With `keep`, changed code counts as the code that this store used last before the change. So the results of that
+    code stay valid.
     """
 
     def __init__(self, store: Store, *, keep: bool = False) -> None:
@@ -38,14 +38,14 @@ class Codes:
         self._trials: list[Trial] = []
 
     def settle(self, trials: Iterable[Trial]) -> tuple[Trial, ...]:
-        """The same trials, and those that they take tickets from, knowing the code that makes them."""
+        """Return the trials with their plugin code filled in, also in the trials that they take tickets from."""
         settled = tuple(self._with_code(trial) for trial in trials)
         self._trials += settled
         return settled
 
     @property
     def told(self) -> list[str]:
-        """A sentence on what has changed since the store was filled, if trials that ended are orphaned by it."""
+        """A sentence about changed plugin code, if trials that ended count as missing because of it; else empty."""
         orphans = self._orphans() if self._former else []
         if not orphans:
             return []
@@ -57,7 +57,7 @@ class Codes:
         ]
 
     def check(self, trial: Trial) -> None:
-        """Raise CodeError if plugins here are not the code that a trial, or the source of its ticket, is known by."""
+        """Raise CodeError if plugins have other code here than a trial, or the source of its ticket, names."""
         here = self._code(trial)
         if here != trial.code:
             raise CodeError(
@@ -68,7 +68,7 @@ class Codes:
             self.check(source)
 
     def record(self) -> None:
-        """See to it that the store remembers the code that is here, and what it counts as."""
+        """Store which code is here, and which code it counts as."""
         now = datetime.now(UTC).isoformat()
         for module, counts_as in self._settled.items():
             here = code_of(module)
@@ -92,7 +92,7 @@ class Codes:
         return self._settled[module]
 
     def _settle(self, module: str) -> str:
-        """The code that the code of a module counts as, which is itself unless it is kept as another."""
+        """Return what the code of a module counts as: itself, or a former code, because of `keep` now or earlier."""
         here, known = code_of(module), self._known(module)
         own = known.get(here)
         before = [f for f in known.values() if f["code"] != here and (own is None or f["since"] < own["since"])]
@@ -106,19 +106,19 @@ class Codes:
         return here
 
     def _known(self, module: str) -> dict[str, PluginCode]:
-        """What the store remembers of a module, by its codes."""
+        """Return what the store remembers about a module, by code."""
         listed = list(self._objects.store.list(names.codes_of(module)))
         facts = [self._objects.read_fact(name, PluginCode) for name in listed]
         return {fact["code"]: fact for fact in facts if fact}
 
     def _orphans(self) -> list[str]:
-        """The trials that ended in the store when modules that have changed since were what they were."""
+        """List the trials that ended in the store with the former code of modules that have changed."""
         ended = {names.trial_of(name) for name in self._objects.store.list(names.TRIALS)}
         then = {self._as_then(trial).id for trial in self._trials} - {trial.id for trial in self._trials}
         return sorted(then & ended)
 
     def _as_then(self, trial: Trial) -> Trial:
-        """A trial as it was known when modules that have changed had their former code."""
+        """Return a trial with the former code of modules that have changed."""
         formerly = {self._settled[module]: former for module, former in self._former.items()}
         code = trial.code and Code(
             **{part: ", ".join(formerly.get(c, c) for c in own.split(", ")) for part, own in trial.code if own}
@@ -127,7 +127,7 @@ class Codes:
 
 
 def _with_source(method: Method, change: Callable[[Trial], Trial]) -> Method:
-    """The method with the trial changed that it takes a ticket from, if it takes one."""
+    """Return the method, with `change` applied to the trial that it takes a ticket from, if any."""
     if isinstance(method, Control):
         return method.model_copy(update={"of": _with_source(method.of, change)})
     if not isinstance(method, Transfer) or method.source.trial is None:
@@ -137,7 +137,7 @@ def _with_source(method: Method, change: Callable[[Trial], Trial]) -> Method:
 
 
 def _sources(method: Method) -> list[Trial]:
-    """The trial that a method takes a ticket from, if it takes one of a trial."""
+    """Return the trial that a method takes a ticket from, as a list; empty if there is none."""
     finder = method.of if isinstance(method, Control) else method
     return [finder.source.trial] if isinstance(finder, Transfer) and finder.source.trial else []
 

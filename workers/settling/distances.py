@@ -1,6 +1,6 @@
-"""Choices: in the features of which network a trial's distances are measured, settled before anything trains.
+"""Choices: the network in whose features a trial's distances are measured. They are settled before planning.
 
-A store remembers them, so that what is measured there goes on being measured in the same way, wherever it is read.
+A store remembers its choices, so that all of its distances are measured in the same way, on every machine.
 """
 
 from __future__ import annotations
@@ -24,21 +24,22 @@ from workers.store.objects import Objects
 
 
 class DistancesError(TombolaError):
-    """Distances that cannot be measured as they are asked for."""
+    """Distances that cannot be measured as a trial asks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The distances that were settled on, and in words for what and why."""
+    """The distances that were settled on, and a sentence for the user that says what for and why."""
 
     distances: Distances
     told: str
 
 
 class Choices:
-    """Settles the distances of trials: as the store remembers, or by what is there.
+    """Settles the distances of trials: as the store remembers, or by what is available.
 
-    In `planning`, neither data of known sizes need be there, nor weights that a sweep names and whose SHA-256 is known.
+    With `planning`, data sets whose sizes are known may be missing. So may the weights of a network that a sweep names,
+    if their SHA-256 is known.
     """
 
     def __init__(self, store: Store, *, planning: bool = False) -> None:
@@ -50,22 +51,22 @@ class Choices:
         self._weights: dict[Features, str] = {}
 
     def settle(self, trials: Iterable[Trial]) -> tuple[Trial, ...]:
-        """The same trials, knowing what their distances are measured with.
+        """Return the trials with the networks for their distances filled in.
 
         Raises:
-            DistancesError: if they cannot be measured as asked for.
-            WeightsError: if pretrained weights are missing, or not the right ones.
+            DistancesError: if distances cannot be measured as a trial asks.
+            WeightsError: if pretrained weights are missing or wrong.
             DataError: if a data set is missing.
         """
         return tuple(self._settled(trial) for trial in trials)
 
     @property
     def told(self) -> list[str]:
-        """A sentence on each kind of trial that draws images: what its distances are measured in, and why."""
+        """Sentences that say in which features distances are measured, and why: one for each choice."""
         return list(dict.fromkeys(choice.told for choice in self._made.values()))
 
     def record(self) -> None:
-        """See to it that the store remembers what was settled, and holds the weights that it takes."""
+        """Store the choices, and the pretrained weights that they need."""
         for key, features in self._chosen.items():
             self._objects.commit_fact(names.choice(key), features)
         for network, sha256 in self._weights.items():
@@ -86,7 +87,7 @@ class Choices:
         return _measured(trial, self._made[key].distances)
 
     def _features(self, trial: Trial) -> tuple[Features | None, str]:
-        """The features that a trial's distances are measured in, and why those."""
+        """Choose the features for a trial's distances, and say why."""
         asked = trial.evaluation.distances.features
         assert asked != "none"
         if asked != "auto":
@@ -121,7 +122,7 @@ class Choices:
 
 
 def _network_key(features: Features) -> str:
-    """Where a store remembers what the weights of a network are known by."""
+    """The key under which a store remembers the identity of a network's weights."""
     return digest({"network": features, "fit": VERSIONS["fit"]})
 
 
@@ -141,7 +142,7 @@ def _best_that_is_there(trial: Trial, card: DatasetCard) -> tuple[Features | Non
 
 
 def _too_few(features: Features, evaluation: Evaluation) -> str | None:
-    """Why an evaluation has too few samples for these features, or None."""
+    """Say why an evaluation has too few samples for these features; None if it has enough."""
     dimensions = SPACES[features].dimensions
     compared = {"samples": evaluation.compared}
     if evaluation.selection:
@@ -153,7 +154,7 @@ def _too_few(features: Features, evaluation: Evaluation) -> str | None:
 
 
 def _missing(features: Features) -> str | None:
-    """Why these features cannot be had here, or None."""
+    """Say why these features are not available here; None if they are."""
     if features == "fashion":
         try:
             data.card(FashionMNIST())

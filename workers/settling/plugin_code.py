@@ -1,4 +1,4 @@
-"""Plugin code: in which modules of plugins the parts of a trial are, and what identifies the code of a module."""
+"""Plugin code: the plugin modules that define parts of a trial, and the identity of a module's code."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _INSTALLED = [Path(place).resolve() for place in (*getsitepackages(), getusersit
 
 
 def plugin_modules(trial: Trial) -> dict[str, tuple[str, ...]]:
-    """For each of `model`, `scorer` and `search` that plugins bring to a trial: the modules that it is defined in.
+    """Return the modules that define those of `model`, `scorer` and `search` that plugins bring to a trial.
 
-    Of what a plugin has put into a table without code of its own, as tombola's own class under another name, these are
-    all plugins of the trial.
+    A plugin may add an entry to a table that has no code of the plugin, such as a class of tombola under another name.
+    For such an entry, the result has all plugins of the trial.
     """
     finder, method, model = trial.finder, trial.method, trial.model
     backbone = model.backbone if isinstance(model, Composed) else None
@@ -47,10 +47,10 @@ def plugin_modules(trial: Trial) -> dict[str, tuple[str, ...]]:
 
 
 def _brought(module: str, table: str, name: str | None, plugins: tuple[str, ...]) -> set[str]:
-    """The modules of plugins that define what a trial calls `name`, from a table of a module of tombola.
+    """Return the plugin modules that define the entry `name` of a table in one of tombola's modules.
 
-    That module is imported if a plugin has added something to the table. So nothing is imported here, and planning
-    built-in parts needs no torch.
+    A plugin that added an entry has imported that module. So nothing is imported here, and planning with built-in parts
+    needs no torch.
     """
     holder = sys.modules.get(module)
     made = getattr(holder, table, {}).get(name)
@@ -60,7 +60,7 @@ def _brought(module: str, table: str, name: str | None, plugins: tuple[str, ...]
 
 
 def _parts(made: Any) -> Iterator[Any]:
-    """What an entry of a table is made of, which are several if it is a partial."""
+    """Yield the parts of an entry of a table: of a partial, its function and arguments; else the entry itself."""
     if isinstance(made, partial):
         for part in (made.func, *made.args, *made.keywords.values()):
             yield from _parts(part)
@@ -79,9 +79,9 @@ def _is_ours(module: str) -> bool:
 
 @cache
 def code_of(module: str) -> str:
-    """What identifies the code of a module: the VERSION that it or its package declares, or else a digest.
+    """Return what identifies the code of a module: the VERSION that it or its package declares, or else a digest.
 
-    That is of all sources of the module, of its package, and of what they import that is not installed.
+    The digest covers all source files of the module's package, and of modules that these import, unless installed.
     """
     package = module.partition(".")[0]
     for name in (module, package):
@@ -92,7 +92,7 @@ def code_of(module: str) -> str:
 
 
 def _sources(package: str) -> dict[str, str]:
-    """The SHA-256 of each source file that a module or package, by its first name, is made of."""
+    """Return the SHA-256 of each source file of a top-level module or package, and of what it imports."""
     found: dict[str, str] = {}
     seen, pending = set[str](), [package]
     while pending:
@@ -107,13 +107,13 @@ def _sources(package: str) -> dict[str, str]:
 
 
 def _files(name: str, own: bool) -> Iterator[tuple[str, Path]]:
-    """The Python files of a module or package, labelled the same wherever it lies.
+    """Yield the Python files of a module or package, with labels that do not depend on its location.
 
-    An installed one has none, unless it is the plugin itself.
+    For an installed module it yields none, unless that is the plugin itself.
     """
     try:
         spec = None if name in _OURS or name in sys.stdlib_module_names else find_spec(name)
-    except (ImportError, ValueError):  # it is optional and not there, or no module of a file
+    except (ImportError, ValueError):  # an optional import that is missing, or a module without a file
         spec = None
     if spec is None:
         return
@@ -125,16 +125,16 @@ def _files(name: str, own: bool) -> Iterator[tuple[str, Path]]:
 
 
 def _python(folder: Path) -> list[Path]:
-    """The Python files of a package; those in hidden folders, such as copies that editors keep, are none of them."""
+    """List the Python files of a package, without those in hidden folders, where editors keep copies."""
     files = sorted(folder.rglob("*.py"))
     return [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
 def _imported(source: bytes) -> set[str]:
-    """The first names of all modules that a source imports from outside its package."""
+    """Return the top-level names of all modules that a source imports, except relative imports."""
     try:
         nodes = list(ast.walk(ast.parse(source)))
-    except (SyntaxError, ValueError):  # a file beside the plugin that is no Python of this version
+    except (SyntaxError, ValueError):  # a file beside the plugin, in another version of Python
         return set()
     imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}

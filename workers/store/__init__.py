@@ -1,1 +1,1 @@
-"""The store: where everything is kept, under which names, and who is alive there. No torch."""
+"""The store: where everything is kept, the names of what it keeps, and signs of running processes. No torch."""

@@ -1,4 +1,4 @@
-"""The store: named bytes under a URI, behind five calls, each object whole or absent."""
+"""The store: named bytes under a URI, with five operations. An object is there in full or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workers.store import names
 
 
 class StoreError(TombolaError):
-    """A store that cannot be opened or written; the message says which and why."""
+    """A store that cannot be opened, read or written. The message says which and why."""
 
 
 class Store(Protocol):
@@ -27,29 +27,31 @@ class Store(Protocol):
     uri: str
 
     def get(self, name: str) -> bytes | None:
-        """The bytes under `name`, or None if there are none."""
+        """Return the bytes under `name`, or None if there are none."""
 
     def put_if_absent(self, name: str, data: bytes) -> bool:
-        """Put `data` under `name`, whole or not at all; False if something is there already, which then stays."""
+        """Put `data` under `name` atomically. If the name is taken, change nothing and return False."""
 
     def replace(self, name: str, data: bytes | None, if_unchanged: bytes | None) -> bool:
-        """Put `data` in the place of what is under `name`, at once; False if that is not `if_unchanged` any more.
+        """Replace what is under `name` by `data`, atomically. If it is no longer `if_unchanged`, return False.
 
-        None stands for nothing there, before and after.
+        None as `if_unchanged` means that the name must be free; None as `data` deletes what is there.
         """
 
     def list(self, folder: str) -> Iterator[str]:
-        """Every name below `folder`, in no stated order."""
+        """Yield all names below `folder`, in any order."""
 
     def delete(self, name: str) -> None:
-        """Remove what is under `name`, if anything is."""
+        """Remove what is under `name`, if there is anything."""
 
 
 def open_store(uri: Store | str | Path) -> Store:
-    """The store at `uri`: a folder, as a plain path or as `file:///path`. Nothing is written yet. A store is itself.
+    """Open the store at `uri`: a folder, as a plain path or as `file:///path`. Writes nothing.
+
+    An open store is returned as it is.
 
     Raises:
-        StoreError: for another scheme, or a path that is no folder and can be none.
+        StoreError: if the scheme is another, or the path cannot be a folder.
     """
     if not isinstance(uri, str | Path):
         return uri
@@ -57,7 +59,7 @@ def open_store(uri: Store | str | Path) -> Store:
         return LocalStore(_folder(str(uri)))
     except StoreError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:  # too long, with a NUL, of a user that is not there
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL in it, or an unknown ~user
         raise StoreError(f"--store {uri}: no folder can have this name: {_reason(error)}") from error
 
 
@@ -72,10 +74,10 @@ def _folder(uri: str) -> Path:
 
 
 def existing_store(uri: Store | str | Path) -> Store:
-    """The store at `uri`, in which something is kept.
+    """Open the store at `uri`, which must not be empty.
 
     Raises:
-        StoreError: if there is none, as where its name is mistyped.
+        StoreError: if nothing is kept there, for example because the name is mistyped.
     """
     store = open_store(uri)
     if not any(True for folder in (names.OBJECTS, names.SWEEPS, names.TRIALS) for _ in store.list(folder)):
@@ -142,7 +144,7 @@ class LocalStore:
                 return
 
     def _link(self, source: Path, target: Path) -> bool:
-        """Let `source` appear as `target` at once, unless the name is taken: the file system elects the first."""
+        """Link `source` as `target` atomically; False if the name is taken. Of several processes, one succeeds."""
         try:
             os.link(source, target)
         except FileExistsError:
@@ -159,7 +161,7 @@ class LocalStore:
 
     @contextmanager
     def _scratch(self, data: bytes) -> Iterator[Path]:
-        """A file with `data`, which is gone afterwards."""
+        """Provide a temporary file that contains `data`."""
         path = self.root / "tmp" / uuid.uuid4().hex
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -173,7 +175,7 @@ class LocalStore:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """Be the only process that replaces anything; whoever is killed gives up its lock."""
+        """Hold the lock that `replace` needs. The system releases it if the process is killed."""
         path = self.root / "tmp" / "lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + _PATIENCE
@@ -203,7 +205,7 @@ class LocalStore:
 
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _PATIENCE = 10.0
-"""Seconds that another process may hold the lock, which takes milliseconds unless it is stopped."""
+"""Seconds to wait for the lock. Another process holds it for milliseconds, unless that process is stopped."""
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Where everything lies in a store: one function a name."""
+"""The names of everything in a store: one function for each kind of object."""
 
 from __future__ import annotations
 
@@ -94,18 +94,18 @@ def profile(key: str) -> str:
 
 
 def rows(dataset: str, trial_id: str, evaluation_digest: str) -> str:
-    # Trials and scores depend on how a trial was evaluated; its history and mask are the same for all.
+    # Trials and scores depend on the evaluation of a trial; its history and mask do not.
     name = f"{trial_id}-{evaluation_digest[:16]}" if dataset in (TRIALS, SCORES) else trial_id
     return f"{dataset}/{name}.parquet"
 
 
 def is_rows(name: str) -> bool:
-    """Whether a name is one that `rows` gives."""
+    """Whether a name has the form of those from `rows`."""
     return _ROWS.fullmatch(name) is not None
 
 
 def trial_of(name: str) -> str:
-    """The id of the trial whose rows are under a name."""
+    """The id of the trial whose rows are stored under a name."""
     return name.partition("/")[2][:16]
 
 

@@ -1,4 +1,4 @@
-"""Checksummed objects in a store: what is damaged is reported, removed and made again, never used."""
+"""Objects with checksums in a store. A damaged one is reported, removed and made again, but never used."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ T = TypeVar("T")
 
 
 def seal(name: str, payload: bytes) -> bytes:
-    """`payload` behind one line that holds the SHA-256 of it and of the name that it is stored under."""
+    """Prepend a line with the SHA-256 of `payload` and of the name that it is stored under."""
     return _header(name, payload) + b"\n" + payload
 
 
 def unseal(name: str, data: bytes) -> bytes:
-    """The payload of what was sealed under a name.
+    """Return the payload of bytes that were sealed under `name`.
 
     Raises:
-        ValueError: if it is not what was sealed, or not under that name.
+        ValueError: if the bytes have changed, or were sealed under another name.
     """
     header, _, payload = data.partition(b"\n")
     if header not in (_header(name, payload), _header_of_any_name(payload)):
@@ -42,12 +42,12 @@ def _header(name: str, payload: bytes) -> bytes:
 
 
 def _header_of_any_name(payload: bytes) -> bytes:
-    """What stood before the payload in stores whose seals did not hold names."""
+    """The header in older stores, whose seals did not include the name."""
     return b"tombola1 " + hashlib.sha256(payload).hexdigest().encode()
 
 
 _OTHER_FORM = (ValueError, TypeError, LookupError, EOFError, RecursionError, OverflowError, SafetensorError)
-"""What parsers raise for bytes that they cannot read."""
+"""Errors that parsers raise for bytes that they cannot read."""
 
 
 class Objects:
@@ -57,14 +57,14 @@ class Objects:
         self.store = store
 
     def read(self, name: str) -> bytes | None:
-        """The payload under `name`; None if there is none, or if it was damaged and has been removed."""
+        """Return the payload under `name`; None if there is none, or if it was damaged and has been removed."""
         return self.parsed(name, bytes)
 
     def parsed(self, name: str, parse: Callable[[bytes], T]) -> T | None:
-        """Read the payload under `name` and return what `parse` makes of it, in memory.
+        """Read the payload under `name` and return it parsed; None if there is none, or if it was damaged.
 
-        If it is of another form than `parse` reads, it counts as damaged. Other errors, such as too little memory, are
-        of this machine, and are raised.
+        A payload that `parse` cannot read counts as damaged. Other errors, such as too little memory, have causes on
+        this machine, and are raised.
         """
         data = self.store.get(name)
         if data is None:
@@ -80,11 +80,11 @@ class Objects:
             return None
 
     def commit(self, name: str, payload: bytes) -> bool:
-        """Store `payload` unless `name` is taken; False if it was, and the earlier commit stays."""
+        """Store `payload` under `name`. If the name is taken, change nothing and return False."""
         return self.store.put_if_absent(name, seal(name, payload))
 
     def read_fact(self, name: str, kind: type[T]) -> T | None:
-        """The JSON value under `name`, of the type `kind`, or None."""
+        """Return the JSON value under `name` as a `kind`; None if there is none, or if it was damaged."""
         form: Any = kind
         parse: Callable[[bytes], T] = _adapter(form).validate_json
         return self.parsed(name, parse)
@@ -93,7 +93,7 @@ class Objects:
         return self.commit(name, canonical_json(fact).encode())
 
     def replace_fact(self, name: str, fact: Any) -> None:
-        """Have `fact` under `name`, in place of what is there, unless another process replaces that at this moment."""
+        """Store `fact` under `name` in place of what is there. If another process replaces it just now, that wins."""
         sealed = seal(name, canonical_json(fact).encode())
         self.store.replace(name, sealed, if_unchanged=self.store.get(name))
 

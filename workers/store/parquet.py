@@ -1,4 +1,4 @@
-"""Parquet files of rows: packed so that damage is seen, and read by versions that have other columns."""
+"""Parquet files of rows. Reading detects damage, and accepts files of versions with other columns."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 class UnreadableError(ValueError):
-    """Bytes that are no rows with such columns; the message says why."""
+    """Bytes that cannot be read as rows with the columns of a schema. The message says why."""
 
 
 def packed(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
-    """A Parquet file of rows, with a digest of itself between its pages and its footer, where no reader looks."""
+    """Write rows as a Parquet file. A digest of the file lies between pages and footer, where readers ignore it."""
     file = io.BytesIO()
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     pq.write_table(table, file, compression="zstd", write_page_checksum=True)
@@ -30,13 +30,13 @@ def packed(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
 
 
 def unpacked(data: bytes, schema: pa.Schema) -> pa.Table:
-    """The rows in a Parquet file, whichever version wrote it, with the columns of `schema`.
+    """Read the rows of a Parquet file, whichever version wrote it, with the columns of `schema`.
 
-    A column that the file does not have is empty, and one that `schema` does not have is left out. One of another type
-    is read as the type that it should have, if that loses nothing.
+    A column that is missing in the file is empty; a column that is missing in `schema` is dropped. A column with
+    another type is converted, if the conversion loses nothing.
 
     Raises:
-        UnreadableError: if the file is damaged, or a column is of a type that cannot be read without loss.
+        UnreadableError: if the file is damaged, or a column cannot be converted without loss.
     """
     if not _seal_holds(data):
         raise UnreadableError("it is damaged: its digest is another")
@@ -51,13 +51,13 @@ def unpacked(data: bytes, schema: pa.Schema) -> pa.Table:
 
 
 def _seal_holds(data: bytes) -> bool:
-    """Whether the digest in a file is that of the rest of it; a file without one, of an older version, passes."""
+    """Whether the digest in a file matches the rest of it. Files of older versions have none, and pass."""
     before, seal, after = data.rpartition(_SEAL)
     return not seal or hashlib.sha256(before + after[_DIGEST:]).digest() == after[:_DIGEST]
 
 
 def _table(data: bytes) -> pa.Table:
-    """What is in a file. Pages have checksums; a footer has none, but says its columns twice, as Arrow writes it."""
+    """Read a file. Pages have checksums. The footer has none, but Arrow writes the columns into it twice."""
     file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
     said = (file.metadata.metadata or {}).get(b"ARROW:schema")
     columns = file.schema_arrow.names
@@ -65,7 +65,7 @@ def _table(data: bytes) -> pa.Table:
         raise ValueError("its footer contradicts itself")
     if len(set(columns)) < len(columns):
         raise ValueError("two of its columns have one name")
-    return file.read(use_threads=False)  # for files this small, threads cost more than they save
+    return file.read(use_threads=False)  # the files are small, so threads cost more than they save
 
 
 def _column(held: pa.ChunkedArray | None, field: pa.Field, rows: int) -> pa.ChunkedArray | pa.Array:

@@ -1,4 +1,4 @@
-"""Presence: a sign of life in the store for as long as something runs, so that others can see it from there alone."""
+"""Presence: a running process keeps a sign of life in the store, so that others can see there that it runs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BEAT = 10.0
 """Seconds between signs of life."""
 
 SILENT_BEATS = 3
-"""After so many missing signs of life a process counts as dead."""
+"""A process counts as dead after this number of missing signs of life."""
 
 
 class Sign:
-    """A sign of life under `name`, renewed every `beat` seconds for as long as a `with` block lasts.
+    """A sign of life under `name`, renewed every `beat` seconds while a `with` block runs.
 
-    It is silent while this process is stopped, or while the store fails, and then may be `lost` to another process. If
-    the process is killed it grows old.
+    It is not renewed while this process is stopped or the store fails; another process can then take it over, and it
+    is `lost`. If this process is killed, the sign becomes old.
     """
 
     def __init__(self, store: Store, name: str, beat: float = BEAT) -> None:
@@ -41,7 +41,7 @@ class Sign:
         self._pulse = threading.Thread(target=self._keep, name=f"presence {name}", daemon=True)
 
     def take(self) -> bool:
-        """Give the sign, unless another process that is alive does, or is about to."""
+        """Write the sign; False if another process that is alive has written it, or writes it at this moment."""
         held = self._store.get(self._name)
         return _alive(held, self._beat) is None and self._give(held)
 
@@ -58,7 +58,7 @@ class Sign:
                 self._store.replace(self._name, None, held)
 
     def lost(self) -> bool:
-        """Whether another process gives the sign, which it can once this one was silent for long."""
+        """Whether another process has taken the sign over, after this one was silent for too long."""
         if not self._lost and time.time() - self._renewed > 2 * self._beat:
             self._renew()
         return self._lost
@@ -71,7 +71,7 @@ class Sign:
 
     def _renew(self) -> None:
         with self._failures_noted():
-            for _ in range(_TRIES):  # another process may replace the sign at this moment
+            for _ in range(_TRIES):  # another process may replace the sign meanwhile
                 held = self._store.get(self._name)
                 # Another process may have taken over while this one was silent, and may have left already.
                 silent = 0 < self._renewed < time.time() - SILENT_BEATS * self._beat
@@ -84,7 +84,7 @@ class Sign:
     def _failures_noted(self) -> Iterator[None]:
         try:
             yield
-        except StoreError as error:  # a full disk, say; a process that needs the store says so and stops
+        except StoreError as error:  # a full disk, say: what needs the store fails with it, too
             _log.debug("no sign of life under %s: %s", self._name, error)
 
     def _give(self, held: bytes | None) -> bool:
@@ -104,13 +104,13 @@ class Sign:
 
 
 def running(store: Store) -> dict[str, dict[str, Any]]:
-    """The trials that show a recent sign of life: host, process id and time of the sign, by trial id."""
+    """Return the trials with a recent sign of life: host, process id and time of the sign, by trial id."""
     signs = {name: alive(store, name) for name in store.list(names.RUNNING)}
     return {name.removeprefix(f"{names.RUNNING}/").removesuffix(".json"): sign for name, sign in signs.items() if sign}
 
 
 def alive(store: Store, name: str, beat: float = BEAT) -> dict[str, Any] | None:
-    """The sign under `name`, unless it is old or of a process that is known to have ended."""
+    """Return the sign under `name`; None if it is old, or if its process is known to have ended."""
     return _alive(store.get(name), beat)
 
 
@@ -125,14 +125,14 @@ def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except PermissionError:
-        return True  # somebody else's
+        return True  # a process of another user
     except (ProcessLookupError, OverflowError):
         return False
     return True
 
 
 def _read(held: bytes | None) -> dict[str, Any] | None:
-    """What a sign says; a damaged one says nothing."""
+    """Parse a sign; None if it is damaged."""
     try:
         sign = json.loads(held or b"null")
     except (ValueError, RecursionError):
@@ -147,4 +147,4 @@ def _read(held: bytes | None) -> dict[str, Any] | None:
 _TRIES = 3
 
 _DAY = 86400.0
-"""Seconds that the clocks of two machines may be apart; a sign of the far future is no sign."""
+"""Seconds that the clocks of two machines may differ. A sign from further in the future is ignored."""
