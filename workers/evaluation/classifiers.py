@@ -132,7 +132,7 @@ def unpack(payload: bytes, network: str, channels: int) -> nn.Module:
         ValueError: if the payload holds another network.
     """
     state = load(payload)
-    classes = next(len(state[name]) for name in ("head.bias", "fc.bias") if name in state)
+    classes = next((len(state[name]) for name in ("head.bias", "fc.bias") if name in state), 0)
     with torch.device("meta"):
         made = SCHOOLINGS[network].build(channels, classes)
     try:

@@ -78,12 +78,7 @@ class Laboratory(ABC):
         return DENSE
 
     def train(
-        self,
-        state: State,
-        mask: MaskKey,
-        to: int,
-        steps: Steps = AS_THE_RECIPE,
-        moments: State | None = None,
+        self, state: State, mask: MaskKey, to: int, steps: Steps = AS_THE_RECIPE, moments: State | None = None
     ) -> State:
         """Train `state` under `mask` to the end of epoch `to`, and return the state there.
 

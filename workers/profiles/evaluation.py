@@ -108,7 +108,7 @@ def _fitting(network: str, dataset: DatasetSpec, place: torch.device) -> float:
     images = torch.zeros(schooling.batch, *card.image, dtype=torch.uint8, device=place)
     labels = torch.zeros(schooling.batch, dtype=torch.long, device=place)
     training = classifiers.fit(network, classifiers.untrained(network, card, place), images, labels)
-    return schooling.epochs * (card.train // schooling.batch) * _timed(lambda: next(training), place)
+    return schooling.epochs * max(1, card.train // schooling.batch) * _timed(lambda: next(training), place)
 
 
 @lru_cache
