@@ -43,7 +43,9 @@ from orchestrator.terminal.options import (
 from orchestrator.terminal.output import out, say, show_warnings, wide
 from orchestrator.terminal.session import Again, Session, summary
 from orchestrator.terminal.tables import plan_table, seeds, trials_table
+from search_spaces import load_sweep
 from search_spaces.errors import TombolaError
+from search_spaces.schema import json_schema
 from search_spaces.trial import stored_trial
 from workers import __version__, data
 from workers.measures.metrics import METRICS
@@ -268,6 +270,18 @@ def export(
     else:
         export_ticket(place, trial, row["start_key"], mask, file)
     say(f"{file}: {label(trial)}, {mask.kept:,} of {mask.size:,} weights kept")
+
+
+@app.command()
+def schema(
+    sweep_file: Annotated[
+        Path | None, typer.Argument(help="A sweep whose plugins are described, too.", show_default=False)
+    ] = None,
+) -> None:
+    """Print the JSON schema of sweep files, with which editors complete and check them."""
+    if sweep_file is not None:
+        load_sweep(sweep_file)
+    print(json.dumps(json_schema(), indent=2))
 
 
 @app.command("import")

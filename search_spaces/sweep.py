@@ -10,12 +10,12 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
 from search_spaces.base.canonical import canonical_json
+from search_spaces.base.matching import Condition, checked_condition, matches, values_in
 from search_spaces.base.plugins import WithPlugins
 from search_spaces.base.registry import Spec
 from search_spaces.base.sparsity import snapped, sparsity_after
 from search_spaces.datasets import AnyDataset, DatasetSpec
 from search_spaces.errors import sentence
-from search_spaces.matching import Condition, checked_condition, matches, values_in
 from search_spaces.methods import IMP, AnyMethod, Method
 from search_spaces.models import AnyModel, ModelSpec
 from search_spaces.transfer import Transfer  # noqa: F401 - the import registers it

@@ -187,3 +187,9 @@ def test_a_sweep_that_cannot_run_here_writes_nothing(tombola: Tombola, tmp_path:
     assert ran.code == 2
     assert ran.err.count("\n") == 1
     assert not Path("tombola-store").exists()
+
+
+def test_the_schema_of_a_sweep_has_its_plugins(tombola: Tombola, sweep: str) -> None:
+    shipped, own = (json.loads(tombola("schema", *arguments).out) for arguments in ((), (sweep,)))
+    assert "vae" in shipped["$defs"]["ModelSpec"]["anyOf"][0]["enum"]
+    assert "toy_digits" in own["$defs"]["DatasetSpec"]["anyOf"][0]["enum"]
