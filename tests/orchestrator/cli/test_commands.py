@@ -94,7 +94,8 @@ def test_gpus_that_no_trial_uses_are_told_of_once(
     told: int,
 ) -> None:
     monkeypatch.setattr(cli, "gpus_here", lambda: gpus)
-    monkeypatch.setattr(cli.Session, "run", lambda session: 0)
+    monkeypatch.setattr(cli.Session, "run", lambda session: None)
+    monkeypatch.setattr(cli.Session, "tell", lambda session, ended, store: 0)
     tombola(command, sweep)
     assert [record.getMessage()[:21] for record in caplog.records] == ["this machine has 2 GP"] * told
 
@@ -118,7 +119,7 @@ def test_a_bad_sweep_ends_in_one_sentence_and_writes_nothing(tombola: Tombola, t
         (("export", "0123456789abcdef", "x"), "--store tombola-store: there is no store at file://"),
         (("status", "{sweep}"), "--store tombola-store: there is no store at file://"),
         (("results", "{sweep}"), "--store tombola-store: there is no store at file://"),
-        (("resume", "{sweep}", "--trial", "0123456789abcdef"), "--trial 0123456789abcdef: the sweep has no such trial"),
+        (("resume", "{sweep}", "--trial", "0123456789abcdef"), "sweep.yaml has no such trial"),
         (("run", "{sweep}", "--local", "--address", "auto"), "--local and --address: give one or the other"),
         (("run", "{sweep}", "--local", "--workers", "2"), "--local and --workers: give one or the other"),
         (("status", "{sweep}", "--store", "ftp://x/y"), "not a store that tombola can open"),
