@@ -33,6 +33,7 @@ def fresh_memory_is_junk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placing, "_placed", junk)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file in one process, where they share what they made; those that start Ray have one."""
     for item in items:
