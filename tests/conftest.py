@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from workers.models import placing
@@ -21,6 +23,14 @@ def store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "store"))
 
 
+@pytest.fixture(scope="module")
+def only_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests of one file at a time start Ray, which wants all cores."""
+    shared = tmp_path_factory.getbasetemp().parent  # of all processes that run tests
+    with FileLock(shared / "ray.lock"):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def fresh_memory_is_junk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory for weights holds NaN, so that one that nobody draws or restores is seen."""
@@ -31,11 +41,3 @@ def fresh_memory_is_junk(monkeypatch: pytest.MonkeyPatch) -> None:
         return room.fill_(torch.nan) if tensor.is_meta and room.is_floating_point() else room
 
     monkeypatch.setattr(placing, "_placed", junk)
-
-
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, where they share what they made; those that start Ray have one."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
