@@ -402,7 +402,7 @@ def test_synflow_names_the_component_that_nothing_flows_through(component: str) 
     family = made("linear_autoencoder")
     nn.init.zeros_(next(iter(family.networks[component].parameters())))
     with pytest.raises(
-        CriterionError, match=f"synflow cannot rank the {component}: the flow through it is 0, of which"
+        CriterionError, match=f"synflow cannot rank the {component}: the flow through it is 0, so no weight"
     ):
         chosen(family, by("synflow"), 0.5)
     (other,) = {"encoder", "decoder"} - {component}
