@@ -134,7 +134,7 @@ def test_too_few_images_are_counted(data_folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["mine", "~nobody-of-this-name/mine", "a" * 300])
 def test_a_missing_folder_is_named(data_folder: Path, folder: str) -> None:
-    with pytest.raises(DataError, match=f"{data_folder}/"):
+    with pytest.raises(DataError, match=f"{data_folder}"[:60]):  # of a long name the middle is left out
         data.card(ImageFolder(folder=folder))
 
 
