@@ -169,6 +169,8 @@ def run(
         TombolaError: if the sweep cannot be run, or the store or the cluster cannot be used.
     """
     place = open_store(store)
+    if again is not None and not isinstance(again, Again):
+        raise SweepError(f"again: must be an Again, such as api.Again(diverged=True), but it is {again!r}")
     asked = ask(sweep, place, download, keep_code=keep_code)
     session = Session(asked, place, Where(address, local, workers), Limits(max_hours, max_gpu_hours), listen)
     ended = session.run(again)

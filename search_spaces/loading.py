@@ -29,6 +29,8 @@ def load_sweep(sweep: Sweep | Mapping[str, Any] | str | Path) -> Sweep:
     """
     if isinstance(sweep, Sweep):
         return sweep
+    if not isinstance(sweep, Mapping | str | Path):
+        raise SweepError(f"a sweep is a Sweep, a mapping or a path, not {sweep!r:.60}")
     values = sweep if isinstance(sweep, Mapping) else _read(Path(sweep))
     try:
         loaded = Sweep.model_validate(values)

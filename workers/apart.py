@@ -105,12 +105,14 @@ def _with_warnings(function: Callable[..., T], *arguments: object) -> tuple[T | 
     _log.handlers = [_Listening(said)]
     try:
         return function(*arguments), said
-    except Exception as error:  # noqa: BLE001 - the caller raises it again
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the caller raises it again
         return _Raised(_that_travels(error)), said
 
 
-def _that_travels(error: Exception) -> Exception:
+def _that_travels(error: Exception | SystemExit) -> Exception:
     """Return the error, or, if it cannot be pickled, a RuntimeError with the same message."""
+    if isinstance(error, SystemExit):
+        return RuntimeError(f"it called sys.exit({error.code!r})")
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:  # noqa: BLE001 - a user's class may raise anything

@@ -87,7 +87,7 @@ def _run(
         return TrialEnded(trial.id, status, str(error), error.failure)
     except (Interrupted, OutOfMemory, StoreError):
         raise
-    except Exception as error:  # noqa: BLE001 - outside of any stage: a search program, or a missing device
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - outside of any stage: a search program, or a missing device
         message = shortened(typed_line(error))
         write_unsuccessful(store, trial, "failed", message, traceback.format_exc())
         look(error)

@@ -112,7 +112,7 @@ class Workbench(Laboratory):
             raise
         except (MemoryError, torch.OutOfMemoryError) as error:
             raise OutOfMemory(stage.key, typed_line(error)) from error
-        except Exception as error:  # a model, a data set or a plugin may raise anything: the stage failed
+        except (Exception, SystemExit) as error:  # a model, a data set or a plugin may raise anything: the stage failed
             raise self._failed(stage, ERROR, error) from error
 
     def _again(self, key: str) -> None:
@@ -142,7 +142,7 @@ class Workbench(Laboratory):
         """List (epoch, earlier epoch, share on which their masks differ) for all epochs of a search."""
         return Watch(stage, self.context.archive).distances
 
-    def _failed(self, stage: Stage, kind: str, error: Exception) -> StageFailed:
+    def _failed(self, stage: Stage, kind: str, error: Exception | SystemExit) -> StageFailed:
         message = shortened(typed_line(error))
         trace = "".join(traceback.format_exception(error))
         epoch = error.epoch if isinstance(error, Diverged | NothingEmerged) else None

@@ -12,15 +12,24 @@ from workers.reports import Report, TrialEnded, TrialLeft, TrialStarted
 
 
 class BudgetError(TombolaError):
-    """A limit on GPU-hours that no trial can ever reach."""
+    """A limit that is no number of hours, or one on GPU-hours that no trial can ever reach."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hours that a run may last, and GPU-hours that its trials may use; None means no limit."""
+    """Hours that a run may last, and GPU-hours that its trials may use; None means no limit.
+
+    Raises:
+        BudgetError: if that is no number, or below 0.
+    """
 
     hours: float | None = None
     gpu_hours: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, hours in (("max_hours", self.hours), ("max_gpu_hours", self.gpu_hours)):
+            if hours is not None and not (type(hours) in (int, float) and hours >= 0):
+                raise BudgetError(f"{name}: {hours!r} is no number of hours from 0 on")
 
 
 class Budget:

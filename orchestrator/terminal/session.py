@@ -31,7 +31,11 @@ class Again:
     """Which trials to try again: failed ones, and if `diverged`, diverged ones too; `only` limits this to some ids."""
 
     diverged: bool = False
-    only: tuple[str, ...] = ()
+    only: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.only, str):
+            raise SweepError(f"only: give a list of trial ids, not the text {self.only!r}")
 
     @property
     def statuses(self) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +29,10 @@ class WithPlugins(BaseModel):
         import_plugins(self.plugins)
 
 
+imported_at: dict[str, float] = {}
+"""When each plugin, by its first name, was imported here, in seconds since 1970."""
+
+
 def import_plugins(modules: Any) -> None:
     """Import every module named in a list.
 
@@ -36,13 +42,15 @@ def import_plugins(modules: Any) -> None:
     if not isinstance(modules, list | tuple | None) or not all(isinstance(name, str) for name in modules or ()):
         raise ValueError("plugins: must be a list of importable module names")
     for name in modules or ():
+        if name not in sys.modules:
+            imported_at[name.partition(".")[0]] = time.time()
         try:
             importlib.import_module(name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             where = "; PYTHONPATH has to name its folder" if _is_not_found(name, error) else ""
             raise ValueError(f"plugins: cannot import {name!r}: {type(error).__name__}: {error}{where}") from error
 
 
-def _is_not_found(name: str, error: Exception) -> bool:
+def _is_not_found(name: str, error: BaseException) -> bool:
     """Whether the plugin itself was not found, and not a module that it imports."""
     return isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")

@@ -74,6 +74,10 @@ class Registry(Generic[S]):
 
     def register(self, spec: type[S]) -> type[S]:
         """Register `spec` under the default of its field `name`. It is a class decorator."""
+        if "<locals>" in spec.__qualname__:
+            raise ValueError(
+                f"{spec.__qualname__}: define a {self.noun} at the top of its module, so that it can travel"
+            )
         name = spec.model_fields["name"].default
         assert isinstance(name, str), f"{spec.__name__} has no default name"
         assert name not in self._specs, f"two specs of a {self.noun} are named {name!r}"

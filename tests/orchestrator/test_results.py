@@ -161,7 +161,9 @@ def test_a_variant_holds_what_differs_but_for_seeds_and_sparsities(unlike: Path)
 
 def test_rows_say_of_which_sweeps_they_are(unlike: Path) -> None:
     assert set(results.trials(unlike)["sweep"]) == {"widths", "plugin", "again, widths"}
-    with pytest.raises(results.ResultsError, match=r"knows no trials of a sweep 'wdths'; it knows those of: again, plugin, widths"):
+    with pytest.raises(
+        results.ResultsError, match=r"knows no trials of a sweep 'wdths'; it knows those of: again, plugin, widths"
+    ):
         results.trials(unlike, sweep="wdths")
 
 

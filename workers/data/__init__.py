@@ -8,6 +8,7 @@ from typing import Protocol
 
 from search_spaces.base.canonical import digest
 from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import TombolaError, typed_line
 from workers.data.nominal import nominal_card
 from workers.data.reading.cached import Cached
 from workers.data.reading.card import NOMINAL, DataError, DatasetCard, Images, Labels, MissingDataError, Split
@@ -45,8 +46,17 @@ def card(spec: DatasetSpec) -> DatasetCard:
         DataError: if files are missing, if files that must be decoded are damaged, or if a field of the card is wrong.
     """
     if spec.fraction is None:
-        return checked_card(spec.name, _source(spec).card(spec))
+        return checked_card(spec.name, _card_of_source(spec))
     return _part(card(in_full(spec)), spec.fraction)
+
+
+def _card_of_source(spec: DatasetSpec) -> DatasetCard:
+    try:
+        return _source(spec).card(spec)
+    except (TombolaError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(f"data set {spec.name}: its card cannot be made: {typed_line(error)}") from error
 
 
 def card_or_nominal(spec: DatasetSpec) -> DatasetCard:

@@ -14,9 +14,16 @@ _ACTIVE = 0.01
 
 def reconstruction_mse(family: Autoencoder | VAE, images: Tensor) -> dict[str, float]:
     """The mean squared error of a pixel in [-1, 1]; a VAE decodes the mean of each code."""
-    return mean_over(
-        images, lambda batch: {"reconstruction_mse": (family.reconstruct(batch) - batch).square().flatten(1).mean(1)}
-    )
+
+    def error(batch: Tensor) -> dict[str, Tensor]:
+        reconstructed = family.reconstruct(batch)
+        if reconstructed.shape != batch.shape:
+            raise ValueError(
+                f"its reconstructions are of shape {tuple(reconstructed.shape)}, images {tuple(batch.shape)}"
+            )
+        return {"reconstruction_mse": (reconstructed - batch).square().flatten(1).mean(1)}
+
+    return mean_over(images, error)
 
 
 def elbo(family: VAE, images: Tensor) -> dict[str, float]:

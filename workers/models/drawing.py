@@ -95,6 +95,8 @@ def _reset_of(layer: nn.Module) -> Callable[[], None] | None:
 
 
 def _draw_kernel(layer: nn.Module, kernel: Tensor, noise: Callable[[str], torch.Generator]) -> None:
+    if not kernel.numel():
+        return  # nothing to draw, as in torch
     bound = kernel[0].numel() ** -0.5
     normed = has_spectral_norm(layer)
     drawn = {ORIGINAL if normed else "weight": kernel, "bias": layer._parameters.get("bias")}

@@ -94,6 +94,7 @@ def _by_loss(
             module.eval()  # otherwise every forward pass changes the spectral norm
     scores: dict[str, Tensor] = {}
     if subject.by.loss == "joint":
+        _check_joint(type(family))
         scores = scorer(lambda: _parts(subject, None), parameters)
     else:
         for phase, components in family.phases.items():
@@ -102,6 +103,16 @@ def _by_loss(
                 scores |= scorer(lambda phase=phase: _parts(subject, phase), own)  # type: ignore[misc]
     _check_ranked(subject.by.score, scores)
     return {name: scores[name] for name in parameters}
+
+
+def _check_joint(kind: type[Family]) -> None:
+    """Refuse a family that has losses of its own beside the joint loss of another."""
+    owner = {name: next(each for each in kind.__mro__ if name in vars(each)) for name in ("losses", "joint_loss")}
+    losses, joint = owner["losses"], owner["joint_loss"]
+    if joint is not Family and losses is not joint and issubclass(losses, joint):
+        raise CriterionError(
+            f"loss: {kind.__name__} has losses of its own, so joint needs a joint_loss of its own, too"
+        )
 
 
 def _check_ranked(score: str, scores: Mapping[str, Tensor]) -> None:

@@ -19,6 +19,10 @@ Loss = Callable[[], Tensor | Iterable[Tensor]]
 by its size, so the whole batch need not be in memory. The function must leave buffers and generators as they were."""
 
 
+_TINY = 1e-9
+"""Rounding errors of scores that are zero."""
+
+
 class ScoreError(TombolaError):
     """A scorer cannot rank the weights of a network."""
 
@@ -91,6 +95,8 @@ def synflow(network: nn.Module, inputs: Sequence[int]) -> dict[str, Tensor]:
     for weight, gradient in zip(weights, _gradient(flow, weights), strict=True):
         name = kernels[weight]
         scores[name] = scores.get(name, 0) + weight.detach() * gradient / flow.detach()
+    if any((score < -_TINY).any() for score in scores.values()):
+        raise ScoreError("some of its weights have a negative flow: it has scales or differences that are not kernels")
     return scores
 
 

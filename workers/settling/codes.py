@@ -8,19 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from search_spaces.errors import TombolaError
 from search_spaces.methods import Control, Method
 from search_spaces.transfer import Transfer
 from search_spaces.trial import Code, Trial
 from workers.archive.facts import PluginCode
-from workers.settling.plugin_code import code_of, plugin_modules
+from workers.settling.plugin_code import CodeError, code_of, plugin_modules
 from workers.store import names
 from workers.store.backends import Store
 from workers.store.objects import Objects
-
-
-class CodeError(TombolaError):
-    """A trial whose plugins have other code here than the trial names."""
 
 
 class Codes:

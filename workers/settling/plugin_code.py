@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import math
 import sys
 from collections.abc import Iterator
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from site import getsitepackages, getusersitepackages
+from types import FunctionType
 from typing import Any
 
 from search_spaces.base.canonical import digest
+from search_spaces.base.plugins import imported_at
+from search_spaces.errors import TombolaError
 from search_spaces.models import Composed
 from search_spaces.trial import Trial
 
@@ -56,7 +60,11 @@ def _brought(module: str, table: str, name: str | None, plugins: tuple[str, ...]
     made = getattr(holder, table, {}).get(name)
     if made is None or made is holder.BUILT_IN[table].get(name):  # type: ignore[union-attr]
         return set()
-    return {module for part in _parts(made) if not _is_ours(module := _module(part))} or set(plugins)
+    parts = list(_parts(made))
+    modules = {module for part in parts if not _is_ours(module := _module(part))}
+    # What a function has made, or an object that is called, may hold code of any plugin.
+    plain = all(isinstance(part, FunctionType | type) and "<locals>" not in part.__qualname__ for part in parts)
+    return modules if modules and plain else modules | set(plugins)
 
 
 def _parts(made: Any) -> Iterator[Any]:
@@ -77,11 +85,18 @@ def _is_ours(module: str) -> bool:
     return module.partition(".")[0] in {*_OURS, "builtins"}
 
 
+class CodeError(TombolaError):
+    """A trial whose plugins have other code here than the trial names, or than was imported."""
+
+
 @cache
 def code_of(module: str) -> str:
     """Return what identifies the code of a module: the VERSION that it or its package declares, or else a digest.
 
     The digest covers all source files of the module's package, and of modules that these import, unless installed.
+
+    Raises:
+        CodeError: if one of these files has changed since the plugin was imported.
     """
     package = module.partition(".")[0]
     for name in (module, package):
@@ -100,6 +115,8 @@ def _sources(package: str) -> dict[str, str]:
         if name not in seen:
             seen.add(name)
             for label, path in _files(name, own=name == package):
+                if path.stat().st_mtime > imported_at.get(package, math.inf):
+                    raise CodeError(f"{path} has changed since plugin {package!r} was imported; start Python again")
                 content = path.read_bytes()
                 found[label] = hashlib.sha256(content).hexdigest()
                 pending += _imported(content)

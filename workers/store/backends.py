@@ -54,6 +54,8 @@ def open_store(uri: Store | str | Path) -> Store:
         StoreError: if the scheme is another, or the path cannot be a folder.
     """
     if not isinstance(uri, str | Path):
+        if not hasattr(uri, "put_if_absent"):
+            raise StoreError(f"a store is a Store, a folder or a URI, not {uri!r:.60}")
         return uri
     try:
         return LocalStore(_folder(str(uri)))

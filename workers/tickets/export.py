@@ -69,6 +69,7 @@ def export_ticket(
         "tombola": __version__,
         "trial": trial.spec_json,
         "model": canonical_json(model.model_dump()),
+        "family": model.family,
         "image": canonical_json(image),
         "roles": canonical_json({name: family.role(name) for name in weights}),
         "epoch": epoch,

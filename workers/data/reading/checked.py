@@ -62,8 +62,11 @@ def checked_split(name: str, split: Split, card: DatasetCard) -> Split:
         _labels(f"data set {name}: train_labels", split.train_labels, card.train, card.classes),
         _labels(f"data set {name}: held_out_labels", split.held_out_labels, card.held_out, card.classes),
     )
-    if checked.train.max() <= 1:
-        raise DataError(f"data set {name}: no value in train is above 1, as if images from 0 to 1 were cast; {_WANTED}")
+    for part, images in (("train", checked.train), ("held_out", checked.held_out)):
+        if images.max() <= 1:
+            raise DataError(
+                f"data set {name}: no value in {part} is above 1, as if images from 0 to 1 were cast; {_WANTED}"
+            )
     return checked
 
 

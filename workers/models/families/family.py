@@ -149,11 +149,20 @@ class Family(ABC):
         return [parameter for parameter in components.parameters() if parameter.requires_grad]
 
     def check(self) -> None:
-        """Check that every phase trains something, and that no two phases train the same parameter.
+        """Check that every phase trains something of its own, and that every tensor has a role of its own.
+
+        Roles seed first weights, and move tickets, so two tensors of one role would be confused.
 
         Raises:
-            ModelError: if a phase trains nothing, or trains a parameter that another phase trains.
+            ModelError: if a phase trains nothing, or trains a parameter that another phase trains, or if two tensors
+                have one role.
         """
+        roles: dict[str, str] = {}
+        for component in self.bodies:
+            for name in self.networks[component].state_dict(prefix=f"{component}."):
+                other = roles.setdefault(self.role(name), name)
+                if other != name:
+                    raise ModelError(f"{name} and {other} have one role, {self.role(name)}: name their layers apart")
         trained: dict[Tensor, str] = {}
         names = {parameter: name for name, parameter in self.networks.named_parameters()}
         for phase in self.phases:

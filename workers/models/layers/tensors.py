@@ -51,6 +51,20 @@ def replace_tensors(network: nn.Module, by: Callable[[Tensor], Tensor]) -> None:
         setattr(module, held, replaced[tensor])
 
 
+def _check_containers(network: nn.Module) -> None:
+    """Raise ModelError for a layer or parameter in a plain list, tuple or dict, where torch does not find it."""
+    for path, module in network.named_modules():
+        for name, held in vars(module).items():
+            if name.startswith("_") or not isinstance(held, list | tuple | set | dict):
+                continue  # torch itself keeps parameters in private lists, too
+            inner = held.values() if isinstance(held, dict) else held
+            if any(isinstance(each, nn.Module | nn.Parameter) for each in inner):
+                raise ModelError(
+                    f"{f'{path}.{name}'.removeprefix('.')} holds layers or parameters where torch does not find them: "
+                    "use nn.ModuleList, nn.ModuleDict or nn.ParameterList"
+                )
+
+
 def check_tensors(network: nn.Module) -> None:
     """Check that all tensors of a constructed network can be trained and stored.
 
@@ -58,6 +72,7 @@ def check_tensors(network: nn.Module) -> None:
         ModelError: if a tensor cannot. The message names the tensor.
     """
     _check_hooks(network)
+    _check_containers(network)
     stored = network.state_dict(keep_vars=True)
     for name, held in stored.items():
         if not isinstance(held, Tensor):
