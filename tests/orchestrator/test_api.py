@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,3 +82,20 @@ def test_what_cannot_be_loaded_is_told_as_on_the_command_line(sweep: api.AnySwee
 def test_a_store_that_is_not_there_is_told_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(api.TombolaError, match="there is no store at"):
         api.status(SWEEP, open_store(str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: api.load(None), "a sweep is a Sweep, a mapping or a path, not None"),
+        (lambda: api.plan(SWEEP, store=None), "a store is a Store, a folder or a URI, not None"),
+        (lambda: api.results.trials(None), "a store is a Store, a folder or a URI, not None"),
+        (lambda: api.run(SWEEP, "store", again=True), "again: must be an Again"),
+        (lambda: api.run(SWEEP, "store", max_hours="1"), "max_hours: '1' is no number of hours"),
+        (lambda: api.Again(only="abc"), "only: give a list of trial ids"),
+    ],
+)
+def test_arguments_that_cannot_be_are_told_of(call: Any, message: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(api.TombolaError, match=message):
+        call()

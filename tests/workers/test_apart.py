@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -63,3 +64,8 @@ def test_a_call_sees_the_environment_as_it_is_here(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TOMBOLA_DATA", "elsewhere")
     with Apart() as apart:
         assert apart.call(os.getenv, "TOMBOLA_DATA") == "elsewhere"
+
+
+def test_a_call_that_leaves_python_is_an_error() -> None:
+    with Apart() as apart, pytest.raises(RuntimeError, match=r"it called sys\.exit\(0\)"):
+        apart.call(sys.exit, 0)

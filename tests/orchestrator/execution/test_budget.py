@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -46,3 +47,10 @@ def test_gpu_hours_of_a_sweep_without_gpus_are_refused() -> None:
     trial = toy_trial()
     with pytest.raises(BudgetError, match="no trial of this sweep uses a GPU"):
         Budget(Limits(gpu_hours=1), {trial.id: trial})
+
+
+@pytest.mark.parametrize("hours", [-1, float("nan"), "1", True])
+def test_a_limit_is_a_number_of_hours(hours: Any) -> None:
+    for limits in ({"hours": hours}, {"gpu_hours": hours}):
+        with pytest.raises(BudgetError, match="is no number of hours from 0 on"):
+            Limits(**limits)

@@ -249,10 +249,17 @@ class Plain(nn.Module):
         self.frequencies = torch.empty(3)
 
 
+class Listed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = [nn.Linear(4, 4)]
+
+
 REFUSED: dict[str, tuple[Make, str]] = {
     "parameter": (Empty, r"encoder\.2\.left has no finite first value"),
     "buffer": (lambda: Empty(buffer=True), r"encoder\.2\.left has no finite first value"),
     "unkept": (lambda: Empty(buffer=True, persistent=False), r"encoder\.2\.left has no value"),
+    "listed": (Listed, r"encoder\.2\.blocks holds layers or parameters where torch does not find them"),
     "plain": (Plain, r"encoder\.2\.frequencies has no value"),
     "meta": (
         lambda: nn.Linear(4, 4, device="meta"),

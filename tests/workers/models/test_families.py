@@ -1,6 +1,7 @@
 """Losses, against computations that share no code with them."""
 
 import copy
+from typing import ClassVar
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 
 from search_spaces.models import DCGAN, SNGAN, VAE, WGAN, WGANGP, ModelSpec
-from workers.models import build, families, initialise, materialise
+from workers.evaluation.reconstruction import reconstruction_mse
+from workers.models import ModelError, build, families, initialise, materialise
 
 IMAGES = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
@@ -188,3 +190,24 @@ def test_bf16_runs_the_networks_low_and_the_losses_high() -> None:
     assert values[0].item() != values[1].item()
     assert values[0].item() == pytest.approx(values[1].item(), rel=0.05)
     assert all(p.dtype == torch.float32 for p in low.networks.parameters())
+
+
+class Rivals(families.Autoencoder):
+    bodies: ClassVar = {"encoder": "encode", "decoder": "encode"}
+
+
+def test_two_tensors_of_one_role_are_refused() -> None:
+    family = Rivals({"encoder": nn.Linear(4, 4), "decoder": nn.Linear(4, 4)}, 4, "fp32")
+    with pytest.raises(ModelError, match=r"decoder\.weight and encoder\.weight have one role, encode\.weight"):
+        family.check()
+
+
+class Short(families.Autoencoder):
+    def reconstruct(self, images: torch.Tensor) -> torch.Tensor:
+        return images[:, :, :1]
+
+
+def test_reconstructions_of_another_shape_are_no_reconstructions() -> None:
+    family = Short({"encoder": nn.Identity(), "decoder": nn.Identity()}, 4, "fp32")
+    with pytest.raises(ValueError, match=r"its reconstructions are of shape \(2, 1, 1, 4\)"):
+        reconstruction_mse(family, torch.zeros(2, 1, 4, 4))

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from search_spaces.models import DCGAN, SNGAN, VAE, WGANGP, LinearAutoencoder, M
 from workers.masks import Mask, keep_top
 from workers.masks.scope import CriterionError, in_scope
 from workers.models import Family, build, initialise, materialise
-from workers.models.families import Autoencoder
+from workers.models.families import GAN, Autoencoder, Loss
 from workers.models.images import normalised
 from workers.pruning import criteria as scoring
 from workers.pruning.choose import choose
@@ -407,3 +408,18 @@ def test_synflow_names_the_component_that_nothing_flows_through(component: str) 
         chosen(family, by("synflow"), 0.5)
     (other,) = {"encoder", "decoder"} - {component}
     assert chosen(family, by("synflow", scope=Scope(components=(other,))), 0.5).kept
+
+
+class Squares(GAN):
+    """Losses of its own, and the joint loss of another GAN."""
+
+    def losses(self, images: Tensor, noise: torch.Generator) -> Iterator[Loss]:
+        yield from super().losses(images, noise)
+
+
+def test_a_family_with_losses_of_its_own_needs_a_joint_loss_of_its_own() -> None:
+    family = made("dcgan")
+    family.__class__ = Squares
+    assert chosen(family, by("snip", loss="own"), 0.5).kept
+    with pytest.raises(CriterionError, match="Squares has losses of its own, so joint needs a joint_loss"):
+        chosen(family, by("snip", loss="joint"), 0.5)

@@ -303,3 +303,20 @@ def test_every_scorer_keeps_an_exact_count(scorer: str) -> None:
     size = sum(w.numel() for w in weights.values())
     for density in DENSITIES:
         assert keep_top(scores, density).kept == round(size * density)
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([1.0, 1.0, -0.5]))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.scale
+
+
+def test_synflow_refuses_weights_of_negative_flow() -> None:
+    net = nn.Sequential(nn.Linear(3, 3), Scaled(), nn.Linear(3, 2))
+    for layer in (net[0], net[2]):
+        nn.init.constant_(layer.weight, 1.0)
+    with pytest.raises(ScoreError, match="some of its weights have a negative flow"):
+        synflow(net, (3,))

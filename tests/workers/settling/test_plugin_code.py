@@ -1,7 +1,9 @@
 """What identifies the code of a plugin."""
 
 import importlib
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -9,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from search_spaces.base.plugins import import_plugins, imported_at
 from tests.toys import toy_trial, toy_trials
 from workers.models import backbones
 from workers.pruning.criteria import scorers
 from workers.searches import searches
-from workers.settling.plugin_code import code_of, plugin_modules
+from workers.settling.plugin_code import CodeError, code_of, plugin_modules
 
 FILES = {
     "lab_code.py": "import math\nimport numpy\nimport lab_helper\n",
@@ -114,9 +117,10 @@ def test_a_partial_is_of_the_plugin_whose_function_it_holds(monkeypatch: pytest.
     assert plugin_modules(toy_trial()) == {"scorer": ("tests.toys",)}
 
 
-def test_the_parts_of_a_trial_that_plugins_bring_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    def own(*arguments: object) -> None: ...
+def own(*arguments: object) -> None: ...
 
+
+def test_the_parts_of_a_trial_that_plugins_bring_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     (model,) = toy_trials(models=[{"name": "faulty", "broken": "nothing"}], sparsities=[0.2])
     assert plugin_modules(model) == {"model": ("tests.toys",)}
     tables: list[tuple[str, dict[str, Callable[..., object]]]] = [("scorer", scorers), ("search", searches)]  # type: ignore[list-item]
@@ -124,3 +128,22 @@ def test_the_parts_of_a_trial_that_plugins_bring_are_known(monkeypatch: pytest.M
         with monkeypatch.context() as patched:
             patched.setitem(table, "magnitude" if part == "scorer" else "imp", own)
             assert plugin_modules(toy_trial()) == {part: (__name__,)}
+
+
+def test_what_a_wrapper_has_made_is_of_all_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrapped(*arguments: object) -> None: ...
+
+    wrapped.__module__ = "lab_helper"
+    monkeypatch.setitem(scorers, "magnitude", wrapped)
+    assert plugin_modules(toy_trial()) == {"scorer": ("lab_helper", "tests.toys")}
+
+
+def test_code_that_has_changed_since_it_was_imported_is_refused(lab: Path) -> None:
+    import_plugins(["lab_code"])
+    assert code_of("lab_code")
+    code_of.cache_clear()
+    later = time.time() + 10
+    os.utime(lab / "lab_helper.py", (later, later))
+    with pytest.raises(CodeError, match=r"lab_helper\.py has changed since plugin 'lab_code' was imported"):
+        code_of("lab_code")
+    imported_at.pop("lab_code")

@@ -160,3 +160,16 @@ def test_arrays_of_any_layout_are_made_plain_ones(give: Any, view: Any, tmp_path
     assert type(train) is np.ndarray
     assert train.flags.c_contiguous
     assert (train == IMAGES).all()
+
+
+def test_held_out_images_that_were_cast_from_0_to_1_are_refused(give: Any) -> None:
+    give(split=replace(SPLIT, held_out=SPLIT.held_out // 255))
+    assert "no value in held_out is above 1" in refusal(data.load)
+
+
+def test_an_error_of_a_source_is_told_of_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(data.sources, "toy_digits", Given)  # the class in place of an instance
+    data.card.cache_clear()
+    with pytest.raises(DataError, match="data set toy_digits: its card cannot be made: TypeError: "):
+        data.card(ToyDigits())
+    data.card.cache_clear()
