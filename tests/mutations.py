@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -87,7 +88,7 @@ def _multiply(sweep: Any, rng: random.Random, path: Path) -> None:
 
 
 def _swap(sweep: Any, rng: random.Random, path: Path) -> None:
-    _replace(sweep, rng, path, json.loads(json.dumps(_get(sweep, rng.choice(list(paths(sweep)))))))
+    _replace(sweep, rng, path, copy.deepcopy(_get(sweep, rng.choice(list(paths(sweep))))))
 
 
 def _add(sweep: Any, rng: random.Random, path: Path) -> None:
