@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
 NEEDS_FASHION = {"distances"}
 
+pytestmark = pytest.mark.usefixtures("only_ray")
+
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_benchmark_runs_and_says_what_it_found(script: str) -> None:
@@ -23,7 +25,7 @@ def test_a_benchmark_runs_and_says_what_it_found(script: str) -> None:
         except DataError as error:
             pytest.skip(str(error))
     command = [sys.executable, f"benchmarks/{script}.py", "--smoke"]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip()
 
