@@ -22,10 +22,12 @@ types: .venv/ready
 	$(BIN)/mypy
 
 check: .venv/ready
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest -m 'not slow and not ray'
+	$(BIN)/pytest -m 'not slow and ray' --numprocesses=0
 
 check-all: .venv/ready
-	$(BIN)/pytest
+	$(BIN)/pytest -m 'not ray'
+	$(BIN)/pytest -m ray --numprocesses=0
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
 NEEDS_FASHION = {"distances"}
 
-pytestmark = pytest.mark.usefixtures("only_ray")
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("only_ray")]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

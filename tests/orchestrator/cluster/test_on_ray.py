@@ -31,7 +31,7 @@ from workers.store.presence import running
 REPOSITORY = Path(__file__).parents[3]
 MAIN = "from orchestrator.cli import main; main()"
 
-pytestmark = pytest.mark.usefixtures("only_ray")
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("only_ray")]
 
 
 def write(path: Path, **changes: Any) -> Path:

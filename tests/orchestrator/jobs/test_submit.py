@@ -48,7 +48,7 @@ class Travelled(ModelSpec):
 builders["travelled"] = linear_autoencoder
 """
 
-pytestmark = pytest.mark.usefixtures("only_ray")
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("only_ray")]
 
 
 @pytest.fixture(scope="module")
