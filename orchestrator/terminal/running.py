@@ -43,8 +43,8 @@ def run_missing(
     store: Store,
     executor: Executor,
     limits: Limits,
-    told: Listener = lambda report: None,
     beat: float = BEAT,
+    told: Listener = lambda report: None,
 ) -> Ran:
     """Run the `missing` trials of `plan`, with a sign of life every `beat` seconds.
 

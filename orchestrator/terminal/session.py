@@ -81,7 +81,7 @@ class Session:
             self.asked.record()
             remember(self.asked.says, self.store)
             with executor as place:
-                ran = run_missing(plan, self.asked.sweep, missing, self.store, place, self.limits, self.listen)
+                ran = run_missing(plan, self.asked.sweep, missing, self.store, place, self.limits, told=self.listen)
             error = place.error if isinstance(place, InProcess) else None
             stands = self._standing()
         else:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import ray
 
 from orchestrator.cluster.machines import ClusterError, connected
 
@@ -21,7 +22,11 @@ def test_a_folder_that_ray_cannot_use_is_named(
     assert str(tmp_path / folder) in str(caught.value)
 
 
-def test_a_cluster_that_is_not_there_is_said_without_a_word_on_folders() -> None:
+def test_a_cluster_that_is_not_there_is_said_without_a_word_on_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**options: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(ray, "init", refuse)
     with pytest.raises(ClusterError, match="cannot join a Ray cluster there") as caught, connected("auto"):
         pass
     assert "TMPDIR" not in str(caught.value)
