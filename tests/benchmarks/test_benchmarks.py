@@ -17,6 +17,7 @@ NEEDS_FASHION = {"distances"}
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("only_ray")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_benchmark_runs_and_says_what_it_found(script: str) -> None:
     if script in NEEDS_FASHION:

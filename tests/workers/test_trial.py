@@ -107,6 +107,7 @@ def packed(store: Store, trials: Sequence[Trial]) -> dict[str, bytes]:
     return {trial.id: results.mask(store.uri, trial.id).pack() for trial in trials}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [*TOY_MODELS, "resnet_vae", "sngan"])
 def test_every_method_finds_a_ticket_of_the_sparsity_asked_for(model: str, store: Store) -> None:
     recipe = {"batch": 20, "decay": {"epochs": 4}}

@@ -30,6 +30,7 @@ def test_damaged_rows_are_made_again(tombola: Tombola, sweep: str) -> None:
     assert len(results.trials("tombola-store")) == 5
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
     sweep = write(
         tmp_path / "sweep.yaml",

@@ -154,6 +154,7 @@ def test_no_more_trials_run_at_once_than_asked_for(cluster: Cluster, tmp_path: P
     assert list(results.trials(str(store))["status"]) == ["done"] * 3
 
 
+@pytest.mark.slow
 def test_a_failed_stage_once_repaired_lets_its_dependants_run(cluster: Cluster, tmp_path: Path, store: Path) -> None:
     (tmp_path / "broken").touch()
     model = {"name": "faulty", "broken": str(tmp_path / "broken")}
@@ -205,6 +206,7 @@ def test_what_needs_too_much_memory_fails_with_a_hint(cluster: Cluster, tmp_path
     assert "needs a machine with more memory" in results.trials(str(store))["error"][0]
 
 
+@pytest.mark.slow
 def test_a_second_driver_of_a_sweep_is_refused_and_nothing_is_lost(
     cluster: Cluster, tmp_path: Path, store: Path
 ) -> None:
@@ -250,6 +252,7 @@ def test_an_address_without_a_cluster_is_one_sentence(tmp_path: Path, store: Pat
     assert not store.exists()
 
 
+@pytest.mark.slow
 def test_machines_lost_and_added_and_a_killed_driver_change_no_result(tmp_path: Path) -> None:
     """Sixty trials on three machines, of which one after the other vanishes, with workers killed in between."""
     sweep = write(

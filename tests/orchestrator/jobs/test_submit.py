@@ -124,6 +124,7 @@ def wait_for(happened: Callable[[], object], process: subprocess.Popen[str] | No
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_sweep_travels_with_its_plugins_and_submitted_again_resumes(dashboard: str, home: Path, store: Path) -> None:
     write(home)
     # Ray would heed these two before the address that it is given.
@@ -149,6 +150,7 @@ def test_a_driver_that_fails_gives_its_exit_code(dashboard: str, home: Path, sto
     assert "cannot import 'leans': ModuleNotFoundError: No module named 'secret'" in out, "it was not named as a plugin"
 
 
+@pytest.mark.slow
 def test_a_running_sweep_is_submitted_once_outlives_its_watcher_and_stops_in_peace(
     dashboard: str, home: Path, store: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_the_features_of_larger_images_are_those_of_images_seen_smaller() -> Non
     torch.testing.assert_close(extractor(small), extractor(large))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/usr/share/datasets/fashion-mnist").is_dir(), reason="needs Debian's package dataset-fashion-mnist"
 )

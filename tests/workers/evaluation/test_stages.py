@@ -79,6 +79,7 @@ def run(store: Store, model: str = "dcgan", **changes: Any) -> int:
     return counted.epochs
 
 
+@pytest.mark.slow
 def test_fid_is_measured_by_torch_fidelity_offline(store: Store, inception: str) -> None:
     evaluation = {"samples": 70, "distances": {"features": "inception"}}
     assert run(store, evaluation={"samples": 70}) > 0

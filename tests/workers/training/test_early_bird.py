@@ -89,6 +89,7 @@ def test_added_to_a_finished_sweep_it_trains_again_only_what_was_not_looked_at(s
     assert len(again.epochs) == 6, "the epochs up to emergence, and those of the ticket"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("methods", [[EARLY], ["imp", EARLY]])
 def test_killed_anywhere_it_ends_with_the_same_masks(methods: list[Any], tmp_path: Path) -> None:
     trials = trials_of(*methods, sparsities=[0.4, 0.6], checkpoint_every={"epochs": 2})
