@@ -47,11 +47,12 @@ def rebuild(path: str) -> tuple[nn.ModuleDict, dict[str, str]]:
 
 def reconstruction_mse(networks: nn.ModuleDict, metadata: dict[str, str], images: Tensor) -> float:
     """Mean squared error of a pixel in [-1, 1]. A VAE's encoder gives mean and log variance; the mean is decoded."""
-    total = 0.0
+    model, total = json.loads(metadata["trial"])["model"]["name"], 0.0
+    family = metadata.get("family", model)  # which files of earlier versions do not have
     for batch in (images.float() / 127.5 - 1).split(500):
         with torch.no_grad():
             code = networks["encoder"](batch)
-            mean = code.chunk(2, dim=1)[0] if metadata["family"] == "vae" else code
+            mean = code.chunk(2, dim=1)[0] if family == "vae" else code
             error = networks["decoder"](mean).float() - batch
         total += error.square().flatten(1).mean(1).double().sum().item()
     return total / len(images)

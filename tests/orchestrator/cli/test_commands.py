@@ -51,7 +51,7 @@ def test_progress_is_told_in_lines_where_there_is_no_terminal(tombola: Tombola, 
     assert "\x1b" not in out
 
 
-def test_a_finished_sweep_trains_nothing_and_loads_no_torch(tombola: Tombola, sweep: str) -> None:
+def test_a_finished_sweep_trains_nothing_in_another_process(tombola: Tombola, sweep: str) -> None:
     tombola("run", sweep)
     code = (
         "import sys; from orchestrator import cli; sys.argv = ['tombola', 'run', sys.argv[1]]\n"
